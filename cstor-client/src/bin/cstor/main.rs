@@ -1,0 +1,2 @@
+//! The cstor command.
+fn main() {}

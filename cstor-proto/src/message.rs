@@ -1,0 +1,178 @@
+//! Every message of the protocol, and every limit.
+//!
+//! One datagram holds one message; descriptors travel with the message that announces them. The order
+//! of the variants is the encoding (postcard numbers them): append, never reorder.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LayerHandle, LayerId, RelPath, StoreIndex};
+
+/// The first bytes of a conversation, so that a stray peer is recognised at once.
+pub const MAGIC: [u8; 4] = *b"CSTR";
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u16 = 1;
+/// The longest datagram. The kernel's default socket buffer takes 212,960 bytes; two replies and two
+/// requests must be able to wait in it.
+pub const MAX_FRAME: usize = 60 * 1024;
+/// Files in one `Open`. The kernel passes at most 253 descriptors a message (`SCM_MAX_FD`), and those in
+/// flight count against RLIMIT_NOFILE of their sender; beyond 64 a larger batch saves almost nothing.
+pub const MAX_BATCH: usize = 64;
+/// Roots in one `Hello`: a store, its image store and some additional ones.
+pub const MAX_ROOTS: usize = 16;
+/// Layer directories that the helper holds open at once; a chain has at most 500.
+pub const MAX_HANDLES: usize = 512;
+
+/// What the client asks. Valid orders: `Hello`, then any of the others, then `Bye`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Opens the conversation; carries `roots` directory descriptors, the only ones the helper ever takes.
+    Hello {
+        /// [`MAGIC`].
+        magic: [u8; 4],
+        /// The versions that the client speaks.
+        versions: VersionRange,
+        /// How many descriptors ride along.
+        roots: u8,
+    },
+    /// Opens `overlay/<id>/<dir>` of a root; answered by [`Reply::Layer`].
+    OpenLayer {
+        /// The root that holds the layer.
+        root: StoreIndex,
+        /// The layer.
+        id: LayerId,
+        /// Which of its directories.
+        dir: LayerDir,
+    },
+    /// Opens `overlay-layers/<id>.tar-split.gz` of a root; answered by [`Reply::TarSplit`].
+    OpenTarSplit {
+        /// The root that holds the file.
+        root: StoreIndex,
+        /// The layer.
+        id: LayerId,
+    },
+    /// Opens files of a layer for reading; answered by [`Reply::Opened`].
+    Open {
+        /// The directory to open them in.
+        layer: LayerHandle,
+        /// At most [`MAX_BATCH`] names.
+        names: Vec<RelPath>,
+    },
+    /// Gives a handle back; answered by [`Reply::Closed`].
+    CloseLayer {
+        /// The handle.
+        layer: LayerHandle,
+    },
+    /// Ends the conversation; not answered.
+    Bye,
+}
+
+/// The contents directories that a layer can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LayerDir {
+    /// `diff`.
+    Diff,
+    /// `diff1`, `diff2`, …: older contents, left by a change of the id map (overlay.go, `UpdateLayerIDMap`).
+    DiffN(u16),
+}
+
+/// A range of protocol versions, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRange {
+    /// The oldest.
+    pub min: u16,
+    /// The newest.
+    pub max: u16,
+}
+
+/// What the helper answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The helper is confined and serves.
+    Ready(Ready),
+    /// The helper does not speak any of the client's versions; it ends.
+    Rejected(VersionRange),
+    /// A layer directory is open under this handle.
+    Layer(Result<LayerHandle, Refusal>),
+    /// The tar-split file; one descriptor when `Ok`.
+    TarSplit(Result<(), Refusal>),
+    /// One result a name, in order; a descriptor for each `Ok`, in order.
+    Opened(Vec<Result<(), Refusal>>),
+    /// The handle is free.
+    Closed,
+    /// The client broke the protocol; the helper ends.
+    Fault(Fault),
+}
+
+/// What a helper says of itself once it is confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The version that both speak from here on.
+    pub version: u16,
+    /// What it can and cannot do.
+    pub confinement: Confinement,
+}
+
+/// The limits that hold in the helper's process, read back from the kernel after they were set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// The effective capabilities, as in `CapEff` of /proc/PID/status.
+    pub effective: u64,
+    /// The permitted, inheritable, bounding and ambient sets together.
+    pub regainable: u64,
+    /// Whether `no_new_privs` is set.
+    pub no_new_privs: bool,
+    /// How many user ids its namespace maps.
+    pub mapped_uids: u32,
+    /// How many group ids its namespace maps.
+    pub mapped_gids: u32,
+}
+
+impl Confinement {
+    /// Bit 2 of a capability mask: CAP_DAC_READ_SEARCH (linux/capability.h).
+    pub const DAC_READ_SEARCH: u64 = 1 << 2;
+
+    /// Whether the helper may read files of every mapped id.
+    pub fn reads_everything(&self) -> bool {
+        self.effective & Self::DAC_READ_SEARCH != 0
+    }
+}
+
+/// Why one file could not be opened. It ends nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// No such file.
+    #[error("no such file")]
+    NotFound,
+    /// A directory, link, FIFO, socket or device.
+    #[error("not a regular file")]
+    NotRegular,
+    /// Its owner has no id in the namespace, where no capability reaches it.
+    #[error("it belongs to an id that is not mapped in the user namespace")]
+    Unmapped,
+    /// The kernel refused.
+    #[error("permission denied")]
+    Denied,
+    /// Any other error number.
+    #[error("{}", std::io::Error::from_raw_os_error(*.0))]
+    Io(i32),
+}
+
+/// How a client can break the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Fault {
+    /// A frame that is no message, or not one of the client's.
+    #[error("undecodable message")]
+    Malformed,
+    /// A message that is not allowed now.
+    #[error("message out of phase")]
+    OutOfPhase,
+    /// `Hello` without the magic, or with no, too many or miscounted roots, or one that is no directory.
+    #[error("bad Hello")]
+    BadHello,
+    /// More names or handles than the limits allow.
+    #[error("limit exceeded")]
+    OverLimit,
+    /// A root or a handle that does not exist.
+    #[error("unknown root or handle")]
+    Unknown,
+}
