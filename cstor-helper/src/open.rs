@@ -1,0 +1,161 @@
+//! This file is the whole privilege: how a name becomes a descriptor.
+//!
+//! Every open starts at a directory descriptor and goes through openat2. The client's direct source uses
+//! the same functions with its own rights.
+
+use cstor_proto::{LayerDir, LayerId, Refusal, RelPath};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+
+/// openat2 answers EAGAIN when a rename anywhere on the host crosses a lookup that contains `..` or a
+/// symlink (openat2(2)); a bound keeps a busy host from stalling the helper.
+const MAX_RETRIES: usize = 32;
+
+/// What an unmapped id looks like from inside a namespace (/proc/sys/kernel/overflowuid).
+const OVERFLOW_ID: u32 = 65534;
+
+/// Opens a contents directory of a layer for lookups only.
+///
+/// No symlink may lie on the way: `overlay/<id>` or `diff` could point anywhere. Mount points may,
+/// because rootful podman mounts `overlay` on itself.
+pub fn layer_dir(root: impl AsFd, id: LayerId, dir: LayerDir) -> Result<OwnedFd, Refusal> {
+    let path = match dir {
+        LayerDir::Diff => format!("overlay/{id}/diff"),
+        LayerDir::DiffN(number) => format!("overlay/{id}/diff{number}"),
+    };
+    retried(|| openat2(&root, path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), STRICT))
+        .map_err(refusal)
+}
+
+/// Opens the tar-split file of a layer.
+pub fn tar_split(root: impl AsFd, id: LayerId) -> Result<OwnedFd, Refusal> {
+    let path = format!("overlay-layers/{id}.tar-split.gz");
+    regular(retried(|| openat2(&root, path.as_str(), READ, Mode::empty(), STRICT)).map_err(refusal)?)
+}
+
+/// Opens a regular file of a layer for reading, resolved as podman's untar resolved it when it wrote the
+/// file: as in a chroot, where `lib -> /usr/lib` makes `lib/x` mean `usr/lib/x` of the same layer.
+/// The last component is never followed.
+pub fn regular_file(dir: impl AsFd, name: &RelPath) -> Result<OwnedFd, Refusal> {
+    match retried(|| openat2(&dir, name.as_bytes(), READ, Mode::empty(), AS_IN_A_CHROOT)) {
+        Ok(fd) => regular(fd),
+        // O_NOFOLLOW on a symlink.
+        Err(Errno::LOOP) => Err(Refusal::NotRegular),
+        // A socket.
+        Err(Errno::NXIO) => Err(Refusal::NotRegular),
+        Err(Errno::ACCESS) => Err(denied(dir, name)),
+        Err(errno) => Err(refusal(errno)),
+    }
+}
+
+/// A FIFO must not block the open, and a terminal must not become the controlling one.
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const STRICT: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const AS_IN_A_CHROOT: ResolveFlags =
+    ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_XDEV);
+
+fn retried(mut open: impl FnMut() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    for _ in 0..MAX_RETRIES {
+        match open() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+    open()
+}
+
+fn regular(fd: OwnedFd) -> Result<OwnedFd, Refusal> {
+    let stat = fstat(&fd).map_err(refusal)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(fd),
+        _ => Err(Refusal::NotRegular),
+    }
+}
+
+/// CAP_DAC_READ_SEARCH reaches a file only if both its ids are mapped (capabilities(7)); say so where
+/// that is the reason.
+fn denied(dir: impl AsFd, name: &RelPath) -> Refusal {
+    let path_only = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let stat = retried(|| openat2(&dir, name.as_bytes(), path_only, Mode::empty(), AS_IN_A_CHROOT)).and_then(fstat);
+    match stat {
+        Ok(stat) if stat.st_uid == OVERFLOW_ID || stat.st_gid == OVERFLOW_ID => Refusal::Unmapped,
+        _ => Refusal::Denied,
+    }
+}
+
+fn refusal(errno: Errno) -> Refusal {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => Refusal::NotFound,
+        Errno::ACCESS | Errno::PERM => Refusal::Denied,
+        other => Refusal::Io(other.raw_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, mkdirat, mknodat, open, symlinkat};
+    use std::os::unix::fs::MetadataExt;
+
+    /// A layer in which every trick leads to the same file, `passwd` at its own `/etc`.
+    fn layer() -> (tempfile::TempDir, OwnedFd) {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = open(dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        mkdirat(&fd, "etc", Mode::from(0o755)).unwrap();
+        rustix::io::write(
+            openat2(&fd, "etc/passwd", OFlags::CREATE | OFlags::WRONLY, Mode::from(0o644), ResolveFlags::empty())
+                .unwrap(),
+            b"the layer's own",
+        )
+        .unwrap();
+        symlinkat("/etc", &fd, "abs").unwrap();
+        symlinkat("../../../../etc", &fd, "up").unwrap();
+        symlinkat("/etc/passwd", &fd, "last").unwrap();
+        symlinkat("loop", &fd, "loop").unwrap();
+        mknodat(&fd, "fifo", FileType::Fifo, Mode::from(0o644), 0).unwrap();
+        (dir, fd)
+    }
+
+    #[test]
+    fn names_stay_inside_and_only_regular_files_open() {
+        let (dir, fd) = layer();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        let own = rustix::fs::statat(CWD, dir.path().join("etc/passwd"), rustix::fs::AtFlags::empty()).unwrap();
+        for name in ["etc/passwd", "abs/passwd", "up/passwd"] {
+            let file = std::fs::File::from(regular_file(&fd, &RelPath::clean(name.as_bytes()).unwrap()).unwrap());
+            assert_eq!(file.metadata().unwrap().ino(), own.st_ino, "{name}");
+        }
+        let table = [
+            ("last", Refusal::NotRegular),
+            ("fifo", Refusal::NotRegular),
+            ("socket", Refusal::NotRegular),
+            ("etc", Refusal::NotRegular),
+            ("missing", Refusal::NotFound),
+            ("etc/passwd/x", Refusal::NotFound),
+            // The kernel says ELOOP for a link at the end and for a loop on the way alike.
+            ("loop/x", Refusal::NotRegular),
+        ];
+        for (name, refusal) in table {
+            let opened = regular_file(&fd, &RelPath::clean(name.as_bytes()).unwrap());
+            assert_eq!(opened.map(drop), Err(refusal), "{name}");
+        }
+    }
+
+    #[test]
+    fn layer_directories_are_not_reached_through_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = open(dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let id: LayerId = "ab".repeat(32).parse().unwrap();
+        mkdirat(&fd, "overlay", Mode::from(0o755)).unwrap();
+        symlinkat("/", &fd, format!("overlay/{id}")).unwrap();
+        assert!(layer_dir(&fd, id, LayerDir::Diff).is_err());
+        rustix::fs::unlinkat(&fd, format!("overlay/{id}"), rustix::fs::AtFlags::empty()).unwrap();
+        mkdirat(&fd, format!("overlay/{id}"), Mode::from(0o755)).unwrap();
+        symlinkat("/etc", &fd, format!("overlay/{id}/diff")).unwrap();
+        assert!(layer_dir(&fd, id, LayerDir::Diff).is_err());
+        mkdirat(&fd, format!("overlay/{id}/diff7"), Mode::from(0o755)).unwrap();
+        assert!(layer_dir(&fd, id, LayerDir::DiffN(7)).is_ok());
+    }
+}
