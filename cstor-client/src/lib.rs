@@ -1,1 +1,38 @@
-//! placeholder
+//! Reads container images straight out of podman's store: without root, without a mount, without a tar.
+//!
+//! [`Storage`] finds images and layers, [`ProxiedStorage`] does so with a helper for files that belong to
+//! other users of the user namespace, and [`extract::Extractor`] turns an image into a directory by
+//! reflink. `docs/architecture.md` shows how the modules hang together.
+//!
+//! ```no_run
+//! # use cstor_client::Storage;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let storage = Storage::discover()?;
+//! for layer in storage.image("localhost/app")?.layers()? {
+//!     println!("{} {:?}", layer.id(), layer.diff_size());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod chain;
+mod digest;
+pub mod entry;
+pub mod error;
+pub mod extract;
+mod image;
+mod layer;
+pub mod merge;
+mod proxy;
+mod source;
+mod store;
+mod tarsplit;
+
+pub use cstor_proto::{Escaped, LayerId};
+pub use digest::{Digest, ImageId};
+pub use error::{Error, ErrorKind};
+pub use image::{Config, History, Image, Manifest};
+pub use layer::{Entries, Layer};
+pub use proxy::{ProxiedStorage, init_if_helper};
+pub use source::HelperPolicy;
+pub use store::{Container, Storage};

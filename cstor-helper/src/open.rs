@@ -31,7 +31,7 @@ pub fn layer_dir(root: impl AsFd, id: LayerId, dir: LayerDir) -> Result<OwnedFd,
 /// Opens the tar-split file of a layer.
 pub fn tar_split(root: impl AsFd, id: LayerId) -> Result<OwnedFd, Refusal> {
     let path = format!("overlay-layers/{id}.tar-split.gz");
-    regular(retried(|| openat2(&root, path.as_str(), READ, Mode::empty(), STRICT)).map_err(refusal)?)
+    Ok(regular(retried(|| openat2(&root, path.as_str(), READ, Mode::empty(), STRICT)).map_err(refusal_of_file)?)?.0)
 }
 
 /// Opens a regular file of a layer for reading, resolved as podman's untar resolved it when it wrote the
@@ -39,14 +39,47 @@ pub fn tar_split(root: impl AsFd, id: LayerId) -> Result<OwnedFd, Refusal> {
 /// The last component is never followed.
 pub fn regular_file(dir: impl AsFd, name: &RelPath) -> Result<OwnedFd, Refusal> {
     match retried(|| openat2(&dir, name.as_bytes(), READ, Mode::empty(), AS_IN_A_CHROOT)) {
-        Ok(fd) => regular(fd),
-        // O_NOFOLLOW on a symlink.
-        Err(Errno::LOOP) => Err(Refusal::NotRegular),
-        // A socket.
-        Err(Errno::NXIO) => Err(Refusal::NotRegular),
+        Ok(fd) => Ok(regular(fd)?.0),
         Err(Errno::ACCESS) => Err(denied(dir, name)),
-        Err(errno) => Err(refusal(errno)),
+        Err(errno) => Err(refusal_of_file(errno)),
     }
+}
+
+/// Opens a directory of a layer for lookups, resolved like the directory part of [`regular_file`]; the
+/// empty path is the layer's root.
+pub fn directory(dir: impl AsFd, path: &[u8]) -> Result<OwnedFd, Refusal> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retried(|| openat2(&dir, path, flags, Mode::empty(), AS_IN_A_CHROOT)).map_err(refusal_of_file)
+}
+
+/// Whether to look at a file before it is opened for reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// Open at once; devices are out of reach.
+    OpenAtOnce,
+    /// Look first: as root, to open a device may act on it (CVE-2020-35517).
+    LookFirst,
+}
+
+/// Opens a regular file by its last component, in a directory from [`directory`]; gives its size too.
+pub fn file_in(directory: impl AsFd, name: &[u8], care: Care) -> Result<(OwnedFd, u64), Refusal> {
+    let open = |flags| retried(|| openat2(&directory, name, flags, Mode::empty(), STRICT | ResolveFlags::NO_XDEV));
+    if care == Care::OpenAtOnce {
+        return regular(open(READ).map_err(refusal_of_file)?);
+    }
+    let seen = open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC).map_err(refusal_of_file)?;
+    let seen = fstat(&seen).map_err(refusal)?;
+    if FileType::from_raw_mode(seen.st_mode) != FileType::RegularFile {
+        return Err(Refusal::NotRegular);
+    }
+    let (fd, size) = regular(open(READ).map_err(refusal_of_file)?)?;
+    let opened = fstat(&fd).map_err(refusal)?;
+    // Another file has taken the name in between.
+    if (opened.st_dev, opened.st_ino) != (seen.st_dev, seen.st_ino) {
+        return Err(Refusal::NotFound);
+    }
+    Ok((fd, size))
 }
 
 /// A FIFO must not block the open, and a terminal must not become the controlling one.
@@ -66,10 +99,10 @@ fn retried(mut open: impl FnMut() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, 
     open()
 }
 
-fn regular(fd: OwnedFd) -> Result<OwnedFd, Refusal> {
+fn regular(fd: OwnedFd) -> Result<(OwnedFd, u64), Refusal> {
     let stat = fstat(&fd).map_err(refusal)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(fd),
+        FileType::RegularFile => Ok((fd, stat.st_size.unsigned_abs())),
         _ => Err(Refusal::NotRegular),
     }
 }
@@ -82,6 +115,14 @@ fn denied(dir: impl AsFd, name: &RelPath) -> Refusal {
     match stat {
         Ok(stat) if stat.st_uid == OVERFLOW_ID || stat.st_gid == OVERFLOW_ID => Refusal::Unmapped,
         _ => Refusal::Denied,
+    }
+}
+
+fn refusal_of_file(errno: Errno) -> Refusal {
+    match errno {
+        // A symlink at the end, a loop on the way; a socket, or a FIFO without a writer.
+        Errno::LOOP | Errno::NXIO => Refusal::NotRegular,
+        other => refusal(other),
     }
 }
 

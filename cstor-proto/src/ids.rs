@@ -24,6 +24,11 @@ impl LayerId {
     pub const fn from_bytes(bytes: [u8; 32]) -> LayerId {
         LayerId(bytes)
     }
+
+    /// The id's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl FromStr for LayerId {
@@ -49,13 +54,20 @@ fn nibble(digit: u8) -> Option<u8> {
 
 impl fmt::Display for LayerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut digits = String::with_capacity(64);
+        for byte in self.0 {
+            for nibble in [byte >> 4, byte & 15] {
+                digits.extend(char::from_digit(nibble.into(), 16));
+            }
+        }
+        // `{:.12}` shows the short form.
+        f.pad(&digits)
     }
 }
 
 impl fmt::Debug for LayerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        write!(f, "{self:.12}")
     }
 }
 

@@ -1,2 +1,56 @@
-//! The cstor command.
-fn main() {}
+//! `cstor`: reads container images straight out of podman's store.
+//!
+//! What was typed (`args.rs`) becomes one call of a command (`cmd/`); results go to standard output,
+//! everything else to standard error (`ui/`), and every error to one exit code (`exit.rs`).
+
+mod args;
+mod cmd;
+mod exit;
+mod ui;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use args::{Args, Command, ImageCommand};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::usage(&error),
+    };
+    ui::log::start(args.verbose);
+    raise_descriptor_limit();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => exit::report(&failure),
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        Command::Extract(extract) => cmd::extract::run(&args.store, extract),
+        Command::Image { command: ImageCommand::Extract(extract) } => cmd::extract::run(&args.store, extract),
+        Command::Image { command: ImageCommand::List(list) } => {
+            cmd::image_list::run(&args.store, list, &mut io::stdout())
+        }
+        Command::Image { command: ImageCommand::Inspect(inspect) } => {
+            cmd::image_inspect::run(&args.store, inspect, &mut io::stdout())
+        }
+        Command::Image { command: ImageCommand::Layers(layers) } => {
+            cmd::image_layers::run(&args.store, layers, &mut io::stdout())
+        }
+    }
+}
+
+/// Batches of descriptors are in flight; the soft limit of 1024 is for programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Not worth an error: less is used where less is allowed.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}

@@ -1,0 +1,210 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use cstor_client::HelperPolicy;
+use cstor_client::extract::{Devices, Reflink};
+
+/// Read container images straight out of podman's store: without root, without a mount, without a tar.
+#[derive(Debug, Parser)]
+#[command(name = "cstor", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) store: Store,
+    /// Say what is done; twice: in detail.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which store, and who opens its files.
+#[derive(Debug, Group)]
+pub(crate) struct Store {
+    /// The root of the store; by default the one that podman uses.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// An option of the store's driver, as for podman; with --root only. `additionalimagestore=DIR` adds a store.
+    #[arg(long, global = true, value_name = "KEY=VALUE", requires = "root")]
+    pub(crate) storage_opt: Vec<String>,
+    /// When the helper opens files in the user namespace: those that you may not read, all, or none.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) helper: Helper,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Extract an image to a directory; the same as `image extract`.
+    Extract(Extract),
+    /// List, look at and extract images.
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List the images of the store.
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show an image's names, configuration and layers.
+    Inspect(Inspect),
+    /// Show the layers of an image, the base first.
+    Layers(Layers),
+    /// Extract an image to a directory.
+    Extract(Extract),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Extract {
+    /// The image: a name, an id or its beginning, or a digest.
+    pub(crate) image: String,
+    /// The directory to extract to; it must not exist, or be empty.
+    pub(crate) dir: PathBuf,
+    /// Whether contents share the store's disk space: where the file system can, or not at all, or never.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", conflicts_with = "no_reflinks")]
+    pub(crate) reflink: ReflinkWhen,
+    /// The same as --reflink never.
+    #[arg(long)]
+    pub(crate) no_reflinks: bool,
+    /// What to do with device nodes; only root can create them.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub(crate) devices: DeviceNodes,
+    /// Keep set-user-id and set-group-id bits; without it only root does.
+    #[arg(long)]
+    pub(crate) preserve_setid: bool,
+    /// As root, own all files instead of giving them their owners.
+    #[arg(long)]
+    pub(crate) no_same_owner: bool,
+    /// Fail, before anything is written, if anything would be left out.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Check the contents of reflinked files too, which means to read them.
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Replace a directory that is not empty, once the new one is complete.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// How to show progress: a bar on a terminal, lines, or not at all.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) progress: ProgressHow,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Inspect {
+    /// The image: a name, an id or its beginning, or a digest.
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Layers {
+    /// The image: a name, an id or its beginning, or a digest.
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// How results are printed.
+#[derive(Debug, Group)]
+pub(crate) struct Output {
+    /// A table for people, or JSON for programs (described in docs/json.md; use jq to take it apart).
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+    /// Print ids only.
+    #[arg(short, long, conflicts_with = "format")]
+    pub(crate) quiet: bool,
+    /// Print ids in full.
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Helper {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ReflinkWhen {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum DeviceNodes {
+    #[default]
+    Skip,
+    Create,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ProgressHow {
+    #[default]
+    Auto,
+    Plain,
+    Never,
+}
+
+impl From<Helper> for HelperPolicy {
+    fn from(helper: Helper) -> HelperPolicy {
+        match helper {
+            Helper::Auto => HelperPolicy::Auto,
+            Helper::Always => HelperPolicy::Always,
+            Helper::Never => HelperPolicy::Never,
+        }
+    }
+}
+
+impl From<DeviceNodes> for Devices {
+    fn from(devices: DeviceNodes) -> Devices {
+        match devices {
+            DeviceNodes::Skip => Devices::Skip,
+            DeviceNodes::Create => Devices::Create,
+            DeviceNodes::Fail => Devices::Fail,
+        }
+    }
+}
+
+impl Extract {
+    pub(crate) fn reflink(&self) -> Reflink {
+        match self.reflink {
+            _ if self.no_reflinks => Reflink::Never,
+            ReflinkWhen::Auto => Reflink::Auto,
+            ReflinkWhen::Always => Reflink::Always,
+            ReflinkWhen::Never => Reflink::Never,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,117 @@
+//! How errors become one line and one exit code.
+
+use std::error::Error as _;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cstor_client::error::{ExtractError, StoreError};
+use cstor_client::{Error, ErrorKind};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library says why.
+    Library(Box<Error>),
+    /// Standard output cannot be written.
+    Output(io::Error),
+    /// A signal cannot be caught.
+    Signal(io::Error),
+    /// A signal asked to stop, by its number.
+    Stopped(i32),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Library(Box::new(error.into()))
+    }
+}
+
+impl From<ExtractError> for Failure {
+    fn from(error: ExtractError) -> Failure {
+        Failure::Library(Box::new(error.into()))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Library(Box::new(error))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+/// Prints a failure and gives its exit code.
+pub(crate) fn report(failure: &Failure) -> ExitCode {
+    let (code, line) = match failure {
+        // Whoever reads the output has seen enough.
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Failure::Output(error) => (1, format!("standard output: cannot be written: {error}")),
+        Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
+        Failure::Stopped(signal) => (
+            128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
+            "interrupted: nothing was left behind".to_owned(),
+        ),
+        Failure::Library(error) => (code(error.kind()), describe(error)),
+    };
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(io::stderr(), "cstor: error: {line}");
+    ExitCode::from(code)
+}
+
+/// `<object>: <what is wrong>: <what to do>`, where what is wrong ends with the innermost cause.
+fn describe(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Some messages quote their cause already.
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        source = cause.source();
+    }
+    one_line(&format!("{line}: {}", error.advice()))
+}
+
+/// Causes from other libraries may span lines.
+fn one_line(text: &str) -> String {
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::NotFound => 3,
+        ErrorKind::Corrupt => 4,
+        ErrorKind::Unsupported => 5,
+        ErrorKind::Permission => 6,
+        ErrorKind::Helper => 7,
+        ErrorKind::Busy => 8,
+        ErrorKind::Changed => 9,
+        ErrorKind::Destination => 10,
+        ErrorKind::Limit => 11,
+        ErrorKind::Interrupted => 130,
+        _ => 1,
+    }
+}
+
+/// Prints what clap has to say: help to standard output, errors as one line.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let what = lines.next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    // What is listed under a line that ends in a colon belongs to it.
+    let details: Vec<&str> =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
+    let what = if details.is_empty() { what.to_owned() } else { format!("{what} {}", details.join(", ")) };
+    let _ = writeln!(io::stderr(), "cstor: error: command line: {what}: see cstor --help");
+    ExitCode::from(2)
+}

@@ -1,0 +1,40 @@
+//! The members of a layer's tar: the exact header bytes, what they mean, and the contents that follow.
+//!
+//! One record serves both readers: who rebuilds the tar writes `raw` and the contents, who only wants
+//! the meaning reads `member`.
+
+mod assemble;
+pub(crate) mod crc64;
+mod header;
+mod pax;
+mod ustar;
+
+pub(crate) use assemble::{AssembleError, Assembler};
+pub use header::{Header, HeaderError, Kind, Time, Xattr};
+
+/// One member of a tar, or what follows the last one.
+#[derive(Debug)]
+pub struct Entry {
+    /// The bytes up to the contents: padding of the member before, PAX and GNU extension blocks, header.
+    pub raw: Vec<u8>,
+    /// None for the end of the archive.
+    pub member: Option<Member>,
+}
+
+/// What a header means, and what follows it.
+#[derive(Debug)]
+pub struct Member {
+    /// The parsed header.
+    pub header: Header,
+    /// The contents that follow; none where there are none.
+    pub content: Option<Content>,
+}
+
+/// Contents that follow a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// In bytes.
+    pub size: u64,
+    /// CRC-64/GO-ISO; a tar-split without it does not let the contents be checked.
+    pub crc: Option<u64>,
+}

@@ -1,0 +1,104 @@
+//! The classes of errors, which the exit codes are made of, and the error that any public call can be turned into.
+
+use std::io;
+
+use rustix::io::Errno;
+
+pub use crate::entry::HeaderError;
+pub use crate::extract::{ContentProblem, ExtractError};
+pub use crate::layer::{ReadError, ReadProblem};
+pub use crate::merge::{MergeError, MergeProblem};
+pub use crate::source::{BadDescriptor, SourceError};
+pub use crate::store::{LayerPart, StoreError};
+pub use crate::tarsplit::{LineError, TarSplitError};
+
+/// What an error means to whoever must react.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Anything without a class of its own.
+    Failure,
+    /// What was asked for is not there, or not unique.
+    NotFound,
+    /// The store contradicts itself.
+    Corrupt,
+    /// Valid, but more than this reader can do.
+    Unsupported,
+    /// The rights do not suffice, with or without the helper.
+    Permission,
+    /// The helper could not be started, died, or broke the protocol.
+    Helper,
+    /// Somebody holds the store's lock.
+    Busy,
+    /// The store changed while it was read.
+    Changed,
+    /// The destination cannot take the result.
+    Destination,
+    /// A limit was exceeded.
+    Limit,
+    /// The caller asked to stop.
+    Interrupted,
+}
+
+/// Any error of this library.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store.
+    Store(#[from] StoreError),
+    /// The headers of a layer.
+    Read(#[from] ReadError),
+    /// The combination of layers.
+    Merge(#[from] MergeError),
+    /// The access to contents.
+    Source(#[from] SourceError),
+    /// The extraction.
+    Extract(#[from] ExtractError),
+}
+
+impl Error {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Store(error) => error.kind(),
+            Error::Read(error) => error.kind(),
+            Error::Merge(error) => error.kind(),
+            Error::Source(error) => error.kind(),
+            Error::Extract(error) => error.kind(),
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn advice(&self) -> &'static str {
+        let own = match self {
+            Error::Store(error) => error.advice(),
+            Error::Read(_) | Error::Merge(_) => None,
+            Error::Source(error) => error.advice(),
+            Error::Extract(error) => error.advice(),
+        };
+        own.unwrap_or(match self.kind() {
+            ErrorKind::Failure => "see the cause above",
+            ErrorKind::NotFound => "check the name",
+            ErrorKind::Corrupt => "the store is damaged: `podman system check` may repair it, or pull the image again",
+            ErrorKind::Unsupported => "cstor cannot do this",
+            ErrorKind::Permission => "run as the owner of the store",
+            ErrorKind::Helper => "try `podman unshare true`, or -v for details",
+            ErrorKind::Busy => "try again later",
+            ErrorKind::Changed => "try again",
+            ErrorKind::Destination => "choose another destination, or make room there",
+            ErrorKind::Limit => "raise the limit that is named (for descriptors: ulimit -n)",
+            ErrorKind::Interrupted => "nothing was left behind",
+        })
+    }
+}
+
+/// The class of an error number of the store's file system.
+pub(crate) fn kind_of_io(error: &io::Error) -> ErrorKind {
+    match Errno::from_io_error(error) {
+        Some(Errno::ACCESS | Errno::PERM) => ErrorKind::Permission,
+        Some(Errno::MFILE | Errno::NFILE) => ErrorKind::Limit,
+        Some(Errno::IO) => ErrorKind::Corrupt,
+        _ => ErrorKind::Failure,
+    }
+}

@@ -1,0 +1,187 @@
+//! The contents of one file: cloned where the file system can, else read and written, checked on the way.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{SeekFrom, ftruncate, ioctl_ficlone, seek};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+
+use super::error::ContentProblem;
+use crate::entry::crc64::Crc64;
+
+/// Large enough that the system calls do not count, small enough for a cache.
+const BUFFER: usize = 256 * 1024;
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// Whether contents are cloned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reflink {
+    /// Where the file system can.
+    #[default]
+    Auto,
+    /// Or not at all: an extraction that would have to copy fails before it places anything.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How contents came to be where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filled {
+    Cloned,
+    Copied,
+}
+
+/// What went wrong, and on which side.
+#[derive(Debug)]
+pub(super) enum FillError {
+    Source(ContentProblem),
+    Destination(&'static str, Errno),
+}
+
+/// A file to be filled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fill<'a> {
+    pub(super) from: BorrowedFd<'a>,
+    pub(super) to: BorrowedFd<'a>,
+    pub(super) size: u64,
+    pub(super) crc: Option<u64>,
+}
+
+/// Fills files; one for each thread, since it holds a buffer.
+pub(super) struct Filler {
+    reflink: Reflink,
+    verify: bool,
+    buffer: Vec<u8>,
+}
+
+impl Filler {
+    pub(super) fn new(reflink: Reflink, verify: bool) -> Filler {
+        Filler { reflink, verify, buffer: Vec::new() }
+    }
+
+    /// Fills an empty file. `uncloneable` remembers that the pair of file systems cannot clone, so that
+    /// not every file asks again.
+    pub(super) fn fill(&mut self, file: Fill<'_>, uncloneable: &AtomicBool) -> Result<Filled, FillError> {
+        if self.reflink != Reflink::Never && !uncloneable.load(Ordering::Relaxed) {
+            match ioctl_ficlone(file.to, file.from) {
+                Ok(()) => {
+                    if self.verify {
+                        self.check(file)?;
+                    }
+                    return Ok(Filled::Cloned);
+                }
+                Err(errno) if cannot_clone(errno) && self.reflink == Reflink::Auto => {
+                    // Other errors of this list are about one file.
+                    if matches!(errno, Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY) {
+                        uncloneable.store(true, Ordering::Relaxed);
+                    }
+                }
+                Err(Errno::IO) => return Err(FillError::Source(ContentProblem::Read(Errno::IO.into()))),
+                Err(errno) => return Err(FillError::Destination("clone its contents", errno)),
+            }
+        }
+        self.copy(file)?;
+        Ok(Filled::Copied)
+    }
+
+    fn copy(&mut self, file: Fill<'_>) -> Result<(), FillError> {
+        let end = self.read(file, |offset, bytes| write_at(file.to, bytes, offset))?;
+        if end < file.size {
+            ftruncate(file.to, file.size).map_err(|errno| FillError::Destination("extend a file", errno))?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, file: Fill<'_>) -> Result<(), FillError> {
+        self.read(file, |_, _| Ok(())).map(drop)
+    }
+
+    /// Reads all data of a file, leaving out its holes, and checks the whole. Gives the end of the last data.
+    fn read(
+        &mut self,
+        file: Fill<'_>,
+        mut data: impl FnMut(u64, &[u8]) -> Result<(), FillError>,
+    ) -> Result<u64, FillError> {
+        self.buffer.resize(BUFFER, 0);
+        let source = |errno: Errno| FillError::Source(ContentProblem::Read(io::Error::from(errno)));
+        let mut crc = Crc64::new();
+        let mut offset = 0;
+        let mut end = 0;
+        while offset < file.size {
+            let start = next_data(file, offset).map_err(source)?;
+            zeros(&mut crc, start - offset);
+            offset = start;
+            let stop = next_hole(file, offset).map_err(source)?;
+            while offset < stop {
+                let room = usize::try_from(stop - offset).unwrap_or(BUFFER).min(BUFFER);
+                let Some(buffer) = self.buffer.get_mut(..room) else { break };
+                let length = retry_on_intr(|| pread(file.from, &mut *buffer, offset)).map_err(source)?;
+                let bytes = buffer.get(..length).unwrap_or_default();
+                if bytes.is_empty() {
+                    return Err(FillError::Source(ContentProblem::Size { found: offset, wanted: file.size }));
+                }
+                crc.update(bytes);
+                data(offset, bytes)?;
+                offset += length as u64;
+                end = offset;
+            }
+        }
+        match file.crc {
+            Some(wanted) if wanted != crc.value() => {
+                Err(FillError::Source(ContentProblem::Crc { found: crc.value(), wanted }))
+            }
+            _ => Ok(end),
+        }
+    }
+}
+
+/// Whether cloning this one file failed for a reason that copying does not share.
+fn cannot_clone(errno: Errno) -> bool {
+    matches!(errno, Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::PERM | Errno::TXTBSY)
+}
+
+/// Where data begins at or after `offset`; the end where there is only a hole.
+fn next_data(file: Fill<'_>, offset: u64) -> Result<u64, Errno> {
+    match seek(file.from, SeekFrom::Data(offset)) {
+        Ok(start) => Ok(start.clamp(offset, file.size)),
+        Err(Errno::NXIO) => Ok(file.size),
+        // A file system that knows no holes.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Where the data at `offset` ends.
+fn next_hole(file: Fill<'_>, offset: u64) -> Result<u64, Errno> {
+    if offset >= file.size {
+        return Ok(file.size);
+    }
+    match seek(file.from, SeekFrom::Hole(offset)) {
+        Ok(stop) if stop > offset => Ok(stop.min(file.size)),
+        Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => Ok(file.size),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn zeros(crc: &mut Crc64, mut count: u64) {
+    while count > 0 {
+        let length = usize::try_from(count).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        crc.update(ZEROS.get(..length).unwrap_or_default());
+        count -= length as u64;
+    }
+}
+
+fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<(), FillError> {
+    while !bytes.is_empty() {
+        let written = retry_on_intr(|| pwrite(fd, bytes, offset))
+            .map_err(|errno| FillError::Destination("write a file", errno))?;
+        if written == 0 {
+            return Err(FillError::Destination("write a file", Errno::IO));
+        }
+        offset += written as u64;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}

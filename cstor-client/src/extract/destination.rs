@@ -1,0 +1,176 @@
+//! Where a result grows and how it appears: in a private sibling of the destination, which takes the
+//! destination's name when everything is in place, and is removed when anything goes wrong.
+
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, fchown, fremovexattr, fstat, mkdirat, openat2,
+    renameat_with, statat,
+};
+use rustix::io::Errno;
+use rustix::process::getegid;
+
+use super::error::ExtractError;
+use super::sweep::{is_empty, sweep};
+
+/// What stands at the destination before the extraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    EmptyDir,
+    /// A directory with contents that the caller wants replaced.
+    Replaced,
+}
+
+/// A result that is not yet at its destination. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Staging {
+    parent: Dir,
+    path: PathBuf,
+    name: OsString,
+    temporary: OsString,
+    root: OwnedFd,
+    before: Before,
+    /// Whether the sibling is still there under its temporary name.
+    pending: bool,
+}
+
+impl Staging {
+    /// Looks at the destination and makes the sibling.
+    pub(super) fn create(path: &Path, replace: bool) -> Result<Staging, ExtractError> {
+        let shown = path.as_os_str().as_encoded_bytes();
+        let Some(name) = path.file_name() else {
+            return Err(ExtractError::Occupied {
+                path: path.into(),
+                what: "cannot be created: it has no name of its own",
+            });
+        };
+        let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = Dir::open_ambient_dir(above, ambient_authority()).map_err(|source| ExtractError::Destination {
+            path: above.as_os_str().as_encoded_bytes().to_vec(),
+            action: "open the directory to extract into",
+            source,
+        })?;
+        let before = look(&parent, path, name.as_encoded_bytes(), replace)?;
+        let temporary = temporary_name(name);
+        let failed = |action| move |errno| ExtractError::destination(shown, action, errno);
+        mkdirat(&parent, &temporary, Mode::from(0o700)).map_err(failed("create a directory beside it"))?;
+        let opened = open_dir(parent.as_fd(), temporary.as_encoded_bytes());
+        let root = match opened {
+            Ok(root) => root,
+            Err(errno) => {
+                let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::REMOVEDIR);
+                return Err(failed("open a directory beside it")(errno));
+            }
+        };
+        let staging =
+            Staging { parent, path: path.into(), name: name.to_owned(), temporary, root, before, pending: true };
+        staging.shed_inheritance().map_err(failed("prepare a directory beside it"))?;
+        Ok(staging)
+    }
+
+    /// Default ACLs and the set-group-id bit of the parent would change every mode and group below.
+    fn shed_inheritance(&self) -> Result<(), Errno> {
+        match fremovexattr(&self.root, "system.posix_acl_default") {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+        let stat = fstat(&self.root)?;
+        if stat.st_gid != getegid().as_raw() || stat.st_mode & 0o2000 != 0 {
+            fchown(&self.root, None, Some(Gid::from_raw(getegid().as_raw())))?;
+            rustix::fs::fchmod(&self.root, Mode::from(0o700))?;
+        }
+        Ok(())
+    }
+
+    /// The directory in which the result grows.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Gives the result its name.
+    pub(super) fn publish(mut self) -> Result<(), ExtractError> {
+        let flags = match self.before {
+            Before::Nothing => RenameFlags::NOREPLACE,
+            // The kernel replaces a directory only if it is empty.
+            Before::EmptyDir => RenameFlags::empty(),
+            Before::Replaced => RenameFlags::EXCHANGE,
+        };
+        renameat_with(&self.parent, &self.temporary, &self.parent, &self.name, flags).map_err(|errno| match errno {
+            Errno::EXIST | Errno::NOTEMPTY => {
+                ExtractError::Occupied { path: self.path.clone(), what: "appeared while the image was extracted" }
+            }
+            errno => {
+                ExtractError::destination(self.path.as_os_str().as_encoded_bytes(), "put the result in place", errno)
+            }
+        })?;
+        self.pending = false;
+        if self.before == Before::Replaced {
+            // The old tree has the temporary name now.
+            sweep(self.parent.as_fd(), self.temporary.as_encoded_bytes()).map_err(|errno| {
+                ExtractError::destination(self.temporary.as_encoded_bytes(), "remove the replaced directory", errno)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.pending {
+            return;
+        }
+        if let Err(errno) = sweep(self.parent.as_fd(), self.temporary.as_encoded_bytes()) {
+            tracing::warn!(directory = %self.path.with_file_name(&self.temporary).display(), %errno, "could not be removed");
+        }
+    }
+}
+
+fn look(parent: &Dir, path: &Path, name: &[u8], replace: bool) -> Result<Before, ExtractError> {
+    let occupied = |what| Err(ExtractError::Occupied { path: path.into(), what });
+    let failed =
+        |errno| ExtractError::destination(path.as_os_str().as_encoded_bytes(), "look at the destination", errno);
+    let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(Before::Nothing),
+        stat => stat.map_err(failed)?,
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {}
+        FileType::Symlink => return occupied("is a symbolic link"),
+        _ => return occupied("is not a directory"),
+    }
+    if is_empty(parent.as_fd(), name).map_err(failed)? {
+        Ok(Before::EmptyDir)
+    } else if replace {
+        Ok(Before::Replaced)
+    } else {
+        occupied("is not empty")
+    }
+}
+
+/// `.NAME.cstor-` and 16 random digits; shortened where the name leaves no room.
+fn temporary_name(name: &std::ffi::OsStr) -> OsString {
+    const SUFFIX: usize = ".cstor-".len() + 16;
+    const NAME_MAX: usize = 255;
+    let random = RandomState::new().build_hasher().finish();
+    let mut temporary = OsString::from(".");
+    if name.len() + SUFFIX < NAME_MAX {
+        temporary.push(name);
+    }
+    temporary.push(format!(".cstor-{random:016x}"));
+    temporary
+}
+
+/// Opens a directory below another, through directories alone, for lookups and metadata.
+pub(super) fn open_dir(below: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let confined =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    openat2(below, path, flags, Mode::empty(), confined)
+}

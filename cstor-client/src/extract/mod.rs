@@ -1,0 +1,258 @@
+//! An image or a chain of layers as a directory tree: planned from the headers, then placed.
+//!
+//! `plan.rs` decides what there is to do, `destination.rs` where it grows, `place.rs` does it; `clone.rs`
+//! and `meta.rs` are about one file. Nothing is ever overwritten, and nothing is left after an error.
+
+mod clone;
+mod destination;
+mod error;
+mod meta;
+mod place;
+mod plan;
+mod report;
+mod sweep;
+
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::available_parallelism;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Resource, getegid, geteuid, getrlimit};
+
+pub use clone::Reflink;
+pub use error::{ContentProblem, ExtractError};
+pub use report::{Losses, Progress, Report, Silent};
+
+use crate::chain::Chain;
+use crate::image::Image;
+use crate::merge::{self, FinalTree};
+use crate::source::Escalating;
+use destination::Staging;
+use meta::Policy;
+use place::Placer;
+use plan::Plan;
+use report::Counters;
+
+/// More threads only wait for the same file system.
+const MAX_THREADS: usize = 4;
+/// A thread needs about 16 descriptors; below this limit there is one.
+const MIN_DESCRIPTORS_FOR_THREADS: u64 = 256;
+
+/// What to do with device nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Devices {
+    /// Leave them out and count them.
+    #[default]
+    Skip,
+    /// Create them, which takes root. A device 0:0, which overlayfs takes for a whiteout, is left out all the same.
+    Create,
+    /// Refuse the image.
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    reflink: Reflink,
+    devices: Devices,
+    preserve_set_id: Option<bool>,
+    same_owner: bool,
+    strict: bool,
+    verify: bool,
+    replace: bool,
+}
+
+/// Extracts images.
+///
+/// ```no_run
+/// # use cstor_client::{ProxiedStorage, extract::Extractor};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # cstor_client::init_if_helper();
+/// let storage = ProxiedStorage::discover(Default::default())?;
+/// let report = Extractor::new().verify(true).extract(&storage.image("localhost/app")?, "rootfs")?;
+/// println!("{} files, {} bytes reflinked", report.files, report.reflinked_bytes);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Extractor {
+    options: Options,
+    interrupt: Arc<AtomicBool>,
+}
+
+impl Default for Extractor {
+    fn default() -> Extractor {
+        Extractor::new()
+    }
+}
+
+impl Extractor {
+    /// With the defaults of `cstor extract`.
+    pub fn new() -> Extractor {
+        let options = Options {
+            reflink: Reflink::Auto,
+            devices: Devices::Skip,
+            preserve_set_id: None,
+            same_owner: true,
+            strict: false,
+            verify: false,
+            replace: false,
+        };
+        Extractor { options, interrupt: Arc::default() }
+    }
+
+    /// Whether contents are cloned; by default where the file system can.
+    pub fn reflink(mut self, reflink: Reflink) -> Extractor {
+        self.options.reflink = reflink;
+        self
+    }
+
+    /// What to do with device nodes; by default they are left out.
+    pub fn devices(mut self, devices: Devices) -> Extractor {
+        self.options.devices = devices;
+        self
+    }
+
+    /// Whether set-user-id and set-group-id bits are kept; by default only for root.
+    pub fn preserve_set_id(mut self, preserve: bool) -> Extractor {
+        self.options.preserve_set_id = Some(preserve);
+        self
+    }
+
+    /// Whether root sets the owners of the image; by default it does. Others cannot.
+    pub fn same_owner(mut self, same: bool) -> Extractor {
+        self.options.same_owner = same;
+        self
+    }
+
+    /// Whether losing anything (see [`Losses`]) is an error, before anything is written.
+    pub fn strict(mut self, strict: bool) -> Extractor {
+        self.options.strict = strict;
+        self
+    }
+
+    /// Whether the contents of cloned files are read and held against their checksums. Copied ones always are.
+    pub fn verify(mut self, verify: bool) -> Extractor {
+        self.options.verify = verify;
+        self
+    }
+
+    /// Whether a destination that is not empty is replaced, in one step, when the result is complete.
+    pub fn replace(mut self, replace: bool) -> Extractor {
+        self.options.replace = replace;
+        self
+    }
+
+    /// A flag that stops the extraction when it is set; see [`crate::ProxiedStorage::interrupt`].
+    pub fn interrupt(mut self, flag: Arc<AtomicBool>) -> Extractor {
+        self.interrupt = flag;
+        self
+    }
+
+    /// Extracts an image to a directory that does not exist or is empty.
+    pub fn extract(&self, image: &Image, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
+        self.extract_with(image, destination.as_ref(), &Silent)
+    }
+
+    /// The same, telling `progress` how it comes along.
+    pub fn extract_with(
+        &self,
+        image: &Image,
+        destination: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Report, ExtractError> {
+        let mut chain = image.open_chain()?;
+        let layers = chain.layers().len();
+        let tree = merge::merge(&mut chain, &mut |done, entries| progress.layer_read(done, layers, entries))?;
+        self.place(&chain, &tree, destination, progress)
+    }
+
+    fn place(
+        &self,
+        chain: &Chain,
+        tree: &FinalTree,
+        destination: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Report, ExtractError> {
+        let policy = self.policy();
+        let plan = Plan::of(tree, &policy, self.options.devices)?;
+        if self.options.strict && !plan.losses.is_empty() {
+            return Err(ExtractError::Lossy(plan.losses));
+        }
+        let staging = Staging::create(destination, self.options.replace)?;
+        let mut source = Escalating::new(chain.shared());
+        if plan.needs_helper
+            && let Some(proxied) = source.proxied()
+        {
+            proxied.start_early()?;
+        }
+        progress.planned(plan.files, plan.bytes);
+        let counters = Counters::default();
+        let placer = Placer {
+            tree,
+            chain,
+            plan: &plan,
+            options: &self.options,
+            policy,
+            root: staging.root(),
+            counters: &counters,
+            progress,
+            interrupt: &self.interrupt,
+            uncloneable: chain.layers().iter().map(|_| AtomicBool::new(false)).collect(),
+            failed: AtomicBool::new(false),
+        };
+        if self.options.reflink == Reflink::Always {
+            placer.probe_clone(&mut source, destination)?;
+        }
+        placer.place(&mut source, threads())?;
+        drop(placer);
+        staging.publish()?;
+        Ok(report(&plan, &counters, self.options.verify))
+    }
+
+    fn policy(&self) -> Policy {
+        let root = geteuid().is_root();
+        Policy {
+            owners: root && self.options.same_owner,
+            set_id: self.options.preserve_set_id.unwrap_or(root),
+            root,
+            umask: umask(),
+            own_ids: (geteuid().as_raw(), getegid().as_raw()),
+        }
+    }
+}
+
+fn report(plan: &Plan, counters: &Counters, verify: bool) -> Report {
+    let reflinked_bytes = Counters::get(&counters.reflinked_bytes);
+    Report {
+        files: plan.files,
+        directories: plan.dirs.len() as u64,
+        symlinks: plan.symlinks,
+        hard_links: plan.hard_links,
+        reflinked_bytes,
+        copied_bytes: Counters::get(&counters.copied_bytes),
+        through_helper: Counters::get(&counters.through_helper),
+        verified: verify || reflinked_bytes == 0,
+        losses: plan.losses,
+    }
+}
+
+fn threads() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if limit < MIN_DESCRIPTORS_FOR_THREADS {
+        return 1;
+    }
+    available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS)
+}
+
+/// The umask, without changing it: a library must not, even for a moment, while other threads create files.
+fn umask() -> u32 {
+    let mut status = [0; 4096];
+    let read = open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|fd| rustix::io::read(&fd, &mut status));
+    let text = read.ok().and_then(|length| std::str::from_utf8(status.get(..length)?).ok());
+    let line = text.and_then(|text| text.lines().find_map(|line| line.strip_prefix("Umask:")));
+    // Unknown: every mode is set after creation.
+    line.and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok()).unwrap_or(0o777)
+}

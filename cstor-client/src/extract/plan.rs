@@ -1,0 +1,236 @@
+//! What is to be placed: every path once, each directory before what is in it, and what will be lost.
+//!
+//! It looks at the merged tree only; it opens and writes nothing.
+
+use std::collections::HashMap;
+
+use cstor_proto::{MAX_PATH, RelPath};
+
+use super::Devices;
+use super::error::ExtractError;
+use super::meta::{Policy, Target};
+use super::report::Losses;
+use crate::merge::{FinalTree, Inode, InodeId, InodeKind, Meta};
+
+/// All contents together; more is a mistake, or an attempt to fill a disk with clones.
+const MAX_BYTES: u64 = 16 << 40;
+
+/// The directories of a result, and the sums.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The root first; each before what is in it.
+    pub(super) dirs: Vec<PlannedDir>,
+    /// The first name of each inode that has several: it gets the contents, the others are linked to it.
+    firsts: HashMap<InodeId, FirstName>,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) symlinks: u64,
+    pub(super) hard_links: u64,
+    pub(super) losses: Losses,
+    /// Whether some file is out of reach for its owner's rights, so that the helper will be needed.
+    pub(super) needs_helper: bool,
+}
+
+/// A directory of a result.
+#[derive(Debug)]
+pub(super) struct PlannedDir {
+    /// From the destination's root; empty for the root itself.
+    pub(super) path: Vec<u8>,
+    pub(super) inode: InodeId,
+    /// What a rootless user may do below it.
+    searchable: bool,
+}
+
+/// A name of an inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FirstName {
+    /// Its directory, by its place in [`Plan::dirs`].
+    pub(super) dir: usize,
+    pub(super) name: Box<[u8]>,
+}
+
+/// What to do for one name of a directory.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    Dir,
+    File {
+        size: u64,
+        crc: Option<u64>,
+    },
+    Symlink(&'a [u8]),
+    Fifo,
+    Device {
+        block: bool,
+        major: u32,
+        minor: u32,
+    },
+    /// A further name of an inode.
+    Link(&'a FirstName),
+    /// A device that is left out.
+    Skip,
+}
+
+impl Plan {
+    /// Plans the whole tree.
+    pub(super) fn of(tree: &FinalTree, policy: &Policy, devices: Devices) -> Result<Plan, ExtractError> {
+        let mut plan = Plan::default();
+        let names = NameCount::of(tree);
+        let root = tree.inode(FinalTree::ROOT);
+        policy.count_losses(&root.meta, Target::FileOrDir, &mut plan.losses);
+        let searchable = may(&root.meta, 0o1);
+        let mut pending = vec![PlannedDir { path: Vec::new(), inode: FinalTree::ROOT, searchable }];
+        while let Some(dir) = pending.pop() {
+            let place = plan.dirs.len();
+            let first = pending.len();
+            for (name, id) in tree.children(dir.inode) {
+                let inode = tree.inode(id);
+                let path = join(&dir.path, name);
+                if path.len() > MAX_PATH {
+                    return Err(ExtractError::LongPath { start: path.into_iter().take(64).collect(), limit: MAX_PATH });
+                }
+                if names.is_linked(id) && !inode.is_dir() {
+                    if plan.firsts.contains_key(&id) {
+                        plan.hard_links += 1;
+                        continue;
+                    }
+                    plan.firsts.insert(id, FirstName { dir: place, name: name.into() });
+                }
+                plan.count(inode, &path, policy, devices)?;
+                if let InodeKind::File { size: 1.., .. } = inode.kind {
+                    plan.needs_helper |= !(dir.searchable && may(&inode.meta, 0o4));
+                }
+                if inode.is_dir() {
+                    let searchable = dir.searchable && may(&inode.meta, 0o1);
+                    pending.push(PlannedDir { path, inode: id, searchable });
+                }
+            }
+            // The stack gives them back in their order.
+            if let Some(new) = pending.get_mut(first..) {
+                new.reverse();
+            }
+            plan.dirs.push(dir);
+        }
+        if plan.bytes > MAX_BYTES {
+            return Err(ExtractError::TooMuch { bytes: plan.bytes, limit: MAX_BYTES });
+        }
+        Ok(plan)
+    }
+
+    /// What to do for the name of an inode in the directory at `place`.
+    pub(super) fn step<'a>(
+        &'a self,
+        inode: &'a Inode,
+        id: InodeId,
+        place: usize,
+        name: &[u8],
+        devices: Devices,
+    ) -> Step<'a> {
+        if let Some(first) = self.firsts.get(&id)
+            && (first.dir != place || *first.name != *name)
+        {
+            return match inode.kind {
+                InodeKind::CharDevice { .. } | InodeKind::BlockDevice { .. } if devices == Devices::Skip => Step::Skip,
+                _ => Step::Link(first),
+            };
+        }
+        match &inode.kind {
+            InodeKind::Dir(_) => Step::Dir,
+            &InodeKind::File { size, crc } => Step::File { size, crc },
+            InodeKind::Symlink(target) => Step::Symlink(target),
+            InodeKind::Fifo => Step::Fifo,
+            &InodeKind::CharDevice { major, minor } if created(devices, major, minor) => {
+                Step::Device { block: false, major, minor }
+            }
+            &InodeKind::BlockDevice { major, minor } if created(devices, major, minor) => {
+                Step::Device { block: true, major, minor }
+            }
+            InodeKind::CharDevice { .. } | InodeKind::BlockDevice { .. } => Step::Skip,
+        }
+    }
+
+    fn count(&mut self, inode: &Inode, path: &[u8], policy: &Policy, devices: Devices) -> Result<(), ExtractError> {
+        let mut target = Target::Other;
+        match inode.kind {
+            InodeKind::Dir(_) => target = Target::FileOrDir,
+            InodeKind::File { size, .. } => {
+                target = Target::FileOrDir;
+                self.files += 1;
+                self.bytes = self.bytes.saturating_add(size);
+            }
+            InodeKind::Symlink(_) => self.symlinks += 1,
+            InodeKind::Fifo => {}
+            InodeKind::CharDevice { major, minor } | InodeKind::BlockDevice { major, minor } => {
+                if devices == Devices::Fail {
+                    return Err(ExtractError::Device { path: path.to_vec() });
+                }
+                if devices == Devices::Create && !policy.root {
+                    return Err(ExtractError::DevicesNeedRoot);
+                }
+                if !created(devices, major, minor) {
+                    self.losses.devices += 1;
+                    return Ok(());
+                }
+            }
+        }
+        policy.count_losses(&inode.meta, target, &mut self.losses);
+        let Meta { uid, gid, .. } = inode.meta;
+        // The highest value means "no change" to chown(2).
+        if policy.owners && uid.max(gid) >= u64::from(u32::MAX) {
+            return Err(ExtractError::Owner { path: path.to_vec(), uid, gid });
+        }
+        Ok(())
+    }
+}
+
+/// A device 0:0 is overlayfs's whiteout, and acts as one wherever the result becomes a layer.
+fn created(devices: Devices, major: u32, minor: u32) -> bool {
+    devices == Devices::Create && (major, minor) != (0, 0)
+}
+
+/// Whether the owner of a rootless store has a right (of 4, 2, 1) on an inode: as its owner, of its group,
+/// or as anybody else. Container id 0 is the user; an own group among the others is not considered.
+fn may(meta: &Meta, right: u32) -> bool {
+    let shift = match (meta.uid, meta.gid) {
+        (0, _) => 6,
+        (_, 0) => 3,
+        _ => 0,
+    };
+    meta.mode >> shift & right != 0
+}
+
+/// A path one component longer.
+pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}
+
+/// The place of a file in its layer: the same as in the result.
+pub(super) fn source_path(parent: &[u8], name: &[u8]) -> Result<RelPath, ExtractError> {
+    let path = join(parent, name);
+    let start = path.iter().copied().take(64).collect();
+    RelPath::from_clean(path).map_err(|_| ExtractError::LongPath { start, limit: MAX_PATH })
+}
+
+/// Which inodes have more than one name.
+struct NameCount(Vec<u8>);
+
+impl NameCount {
+    fn of(tree: &FinalTree) -> NameCount {
+        let mut count = NameCount(vec![0; tree.inodes()]);
+        let mut pending = vec![FinalTree::ROOT];
+        while let Some(dir) = pending.pop() {
+            for (_, id) in tree.children(dir) {
+                if tree.inode(id).is_dir() {
+                    pending.push(id);
+                }
+                if let Some(names) = count.0.get_mut(id.index()) {
+                    *names = names.saturating_add(1);
+                }
+            }
+        }
+        count
+    }
+
+    fn is_linked(&self, id: InodeId) -> bool {
+        self.0.get(id.index()).is_some_and(|&names| names > 1)
+    }
+}

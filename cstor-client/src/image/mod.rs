@@ -1,0 +1,117 @@
+//! One image of a store: its names, manifest and configuration, and the layers that make it up.
+
+pub(crate) mod manifest;
+pub(crate) mod reference;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::chain::Chain;
+use crate::digest::{Digest, ImageId};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::merge::{self, FinalTree};
+use crate::store::{ImageRecord, Shared, StoreError};
+
+pub use manifest::{Config, History, Manifest};
+
+/// An image, as the store described it when it was listed or found.
+#[derive(Clone)]
+pub struct Image {
+    shared: Arc<Shared>,
+    record: Arc<ImageRecord>,
+}
+
+impl Image {
+    pub(crate) fn new(shared: &Arc<Shared>, record: &Arc<ImageRecord>) -> Image {
+        Image { shared: Arc::clone(shared), record: Arc::clone(record) }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ImageId {
+        self.record.id
+    }
+
+    /// Its names, each with registry and tag; none for a dangling image.
+    pub fn names(&self) -> &[String] {
+        &self.record.names
+    }
+
+    /// The digest of its manifest.
+    pub fn digest(&self) -> Option<Digest> {
+        self.record.digest
+    }
+
+    /// When it was stored, as RFC 3339; when it was built is in its configuration.
+    pub fn stored_at(&self) -> Option<&str> {
+        self.record.created.as_deref()
+    }
+
+    /// Its manifest.
+    pub fn manifest(&self) -> Result<Manifest, StoreError> {
+        Manifest::parse(self.shared.big_data(&self.record, "manifest")?, self.record.id)
+    }
+
+    /// Its configuration. An image of the Docker v2 schema 1 has none.
+    pub fn config(&self) -> Result<Config, StoreError> {
+        let digest = self.manifest()?.config_digest(self.record.id)?;
+        Config::parse(self.shared.big_data(&self.record, &digest.to_string())?, self.record.id)
+    }
+
+    /// Its layers, the base first; checked to be the ones that its configuration names.
+    pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
+        let snapshot = self.shared.snapshot()?;
+        let records = Chain::records(&snapshot, self.record.layer)?;
+        self.check_diff_ids(&records)?;
+        Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
+    }
+
+    /// Its size as podman counts it: the uncompressed sizes of its layers and the sizes of its manifest
+    /// and configuration, in bytes (containers/storage store.go, `ImageSize`).
+    pub fn size(&self) -> Result<u64, StoreError> {
+        let snapshot = self.shared.snapshot()?;
+        let layers = Chain::records(&snapshot, self.record.layer)?;
+        let data = self.record.big_data_sizes.values().filter_map(|&size| u64::try_from(size).ok());
+        Ok(layers.iter().filter_map(|layer| layer.diff_size).chain(data).fold(0, u64::saturating_add))
+    }
+
+    /// The files that a container of it would see, from the headers alone: no file is opened.
+    pub fn tree(&self) -> Result<FinalTree, Error> {
+        let mut chain = self.open_chain()?;
+        Ok(merge::merge(&mut chain, &mut |_, _| {})?)
+    }
+
+    /// Opens its layers for reading.
+    pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
+        Chain::open(&self.shared, self.record.layer, |records| self.check_diff_ids(records))
+    }
+
+    /// Holds the chain against the configuration, where there is one: layers are never searched by diff id.
+    fn check_diff_ids(&self, chain: &[Arc<crate::store::LayerRecord>]) -> Result<(), StoreError> {
+        if !self.record.big_data.iter().any(|key| key == "manifest") {
+            return Ok(());
+        }
+        let config = match self.config() {
+            Ok(config) => config,
+            Err(StoreError::NoBigData { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let wanted = config.diff_ids(self.record.id)?;
+        if wanted.len() != chain.len() {
+            return Err(StoreError::LayerCount { image: self.record.id, config: wanted.len(), chain: chain.len() });
+        }
+        for (layer, wanted) in chain.iter().zip(wanted) {
+            // A layer of which only a table of contents was pulled has no diff id of its own.
+            if let Some(found) = layer.diff_digest.filter(|&found| found != wanted) {
+                return Err(StoreError::DiffId { image: self.record.id, layer: layer.id, found, wanted });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("id", &self.record.id).field("names", &self.record.names).finish_non_exhaustive()
+    }
+}

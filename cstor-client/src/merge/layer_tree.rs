@@ -1,0 +1,295 @@
+//! One layer's members as podman's untar would place them in an empty directory.
+//!
+//! The rules are those of `Unpack` in containers/storage pkg/archive/archive.go: names are cleaned
+//! lexically, then looked up as in a chroot, so that a symlink of the layer on the way is followed;
+//! missing directories on the way are made; the last component is never followed.
+
+use cstor_proto::{InvalidPath, RelPath};
+
+use super::MergeProblem;
+use super::tree::{Dentry, Dir, FinalTree, Inode, InodeId, InodeKind, Meta, Name};
+use super::whiteout::{Meaning, classify};
+use crate::entry::{Kind, Member};
+
+/// Symlinks on the way to one file, as for the kernel (namei.h, `MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+/// Directories on the way to one file; deeper trees cannot be removed again by many tools.
+const MAX_DEPTH: usize = 1024;
+/// Members of all layers: at 200 to 300 bytes each, half a gigabyte.
+const MAX_INODES: usize = 2_000_000;
+/// NAME_MAX of linux/limits.h.
+const MAX_COMPONENT: usize = 255;
+
+/// A layer that is being built inside the tree that it will be laid over.
+pub(super) struct LayerTree<'a> {
+    tree: &'a mut FinalTree,
+    layer: u16,
+    root: InodeId,
+}
+
+/// Where a name is looked up.
+struct Place {
+    dir: InodeId,
+    /// Whether the way there led through no symlink.
+    literal: bool,
+}
+
+impl<'a> LayerTree<'a> {
+    pub(super) fn new(tree: &'a mut FinalTree, layer: u16) -> LayerTree<'a> {
+        let root = tree.add(Inode::implied_dir(layer));
+        LayerTree { tree, layer, root }
+    }
+
+    /// The root of the layer.
+    pub(super) fn root(self) -> InodeId {
+        self.root
+    }
+
+    /// Places one member.
+    pub(super) fn add(&mut self, member: &Member) -> Result<(), MergeProblem> {
+        let header = &member.header;
+        if header.kind == Kind::PaxGlobal {
+            return Ok(());
+        }
+        let path = match RelPath::clean(&header.path) {
+            Err(InvalidPath::Root) => return self.add_root(member),
+            Err(InvalidPath::TooLong(_)) if depth(&header.path) > MAX_DEPTH => {
+                return Err(MergeProblem::TooDeep(MAX_DEPTH));
+            }
+            path => path?,
+        };
+        if depth(path.as_bytes()) > MAX_DEPTH {
+            return Err(MergeProblem::TooDeep(MAX_DEPTH));
+        }
+        let (parents, last) = path.split();
+        let parents = || parents.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
+        match classify(parents(), last)? {
+            Meaning::Ignored => Ok(()),
+            Meaning::Opaque => {
+                let place = self.parent(parents())?;
+                self.dir_mut(place.dir).opaque = true;
+                Ok(())
+            }
+            Meaning::Whiteout(name) => {
+                let place = self.parent(parents())?;
+                self.white_out(place.dir, name);
+                Ok(())
+            }
+            Meaning::Member => {
+                check_component(last)?;
+                let place = self.parent(parents())?;
+                let dentry = self.dentry_for(member, &place, last)?;
+                self.put(&place, last, dentry)
+            }
+        }
+    }
+
+    fn add_root(&mut self, member: &Member) -> Result<(), MergeProblem> {
+        if member.header.kind != Kind::Dir {
+            return Err(MergeProblem::RootKind);
+        }
+        let root = self.tree.inode_mut(self.root);
+        root.meta = Meta::of(&member.header);
+        self.dir_mut(self.root).implied = false;
+        Ok(())
+    }
+
+    /// The inode that a member names: a new one, or for a hard link that of its target.
+    fn dentry_for(&mut self, member: &Member, place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
+        let header = &member.header;
+        if let Kind::HardLink(target) = &header.kind {
+            let id = self.link_target(target, place, last)?;
+            // A link's header carries metadata too, and the last one counts; only the mode of a symlink stays.
+            let inode = self.tree.inode_mut(id);
+            let symlink = matches!(inode.kind, InodeKind::Symlink(_));
+            let mut meta = Meta::of(header);
+            if symlink {
+                meta.mode = inode.meta.mode;
+            }
+            let fresh = std::mem::take(&mut meta.xattrs);
+            meta.xattrs = std::mem::take(&mut inode.meta.xattrs);
+            meta.xattrs.retain(|known| fresh.iter().all(|new| new.name != known.name));
+            meta.xattrs.extend(fresh);
+            inode.meta = meta;
+            return Ok(id);
+        }
+        let (size, crc) = member.content.map_or((0, None), |content| (content.size, content.crc));
+        let Some(kind) = InodeKind::of(header, size, crc) else { return Err(MergeProblem::LinkTarget) };
+        self.new_inode(Inode { layer: self.layer, meta: Meta::of(header), kind })
+    }
+
+    fn link_target(&mut self, target: &[u8], place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
+        let target = RelPath::clean(target).map_err(|_| MergeProblem::LinkTarget)?;
+        let (parents, name) = target.split();
+        let parents = parents.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
+        let found = self.walk(parents, false).map_err(|_| MergeProblem::LinkTarget)?;
+        // What has this name now is removed before the link is made.
+        if found.dir == place.dir && name == last {
+            return Err(MergeProblem::LinkTarget);
+        }
+        match self.dir(found.dir).children.get(name).map(|name| name.dentry) {
+            Some(Dentry::Inode(id)) if self.tree.inode(id).is_dir() => Err(MergeProblem::LinkToDirectory),
+            Some(Dentry::Inode(id)) => Ok(id),
+            Some(Dentry::Whiteout) | None => Err(MergeProblem::LinkTarget),
+        }
+    }
+
+    /// Puts an inode at a name: two directories become one, anything else replaces what was there.
+    fn put(&mut self, place: &Place, name: &[u8], id: InodeId) -> Result<(), MergeProblem> {
+        let before = self.dir(place.dir).children.get(name).copied();
+        if place.literal && before.is_some_and(|name| name.stated) {
+            return Err(MergeProblem::Duplicate);
+        }
+        let stated = place.literal || before.is_some_and(|name| name.stated);
+        let mut dentry = Dentry::Inode(id);
+        if self.tree.inode(id).is_dir() {
+            match before.map(|name| name.dentry) {
+                Some(Dentry::Inode(known)) if self.tree.inode(known).is_dir() => {
+                    let meta = std::mem::take(&mut self.tree.inode_mut(id).meta);
+                    self.tree.inode_mut(known).meta = meta;
+                    self.dir_mut(known).implied = false;
+                    dentry = Dentry::Inode(known);
+                }
+                Some(Dentry::Whiteout) => self.dir_mut(id).opaque = true,
+                _ => {}
+            }
+        }
+        self.dir_mut(place.dir).children.insert(name.into(), Name { dentry, stated });
+        Ok(())
+    }
+
+    /// Marks a name as gone in lower layers; what this layer has there stays.
+    fn white_out(&mut self, dir: InodeId, name: &[u8]) {
+        match self.dir(dir).children.get(name).map(|name| name.dentry) {
+            Some(Dentry::Inode(id)) if self.tree.inode(id).is_dir() => self.dir_mut(id).opaque = true,
+            Some(_) => {}
+            None => {
+                let whiteout = Name { dentry: Dentry::Whiteout, stated: false };
+                self.dir_mut(dir).children.insert(name.into(), whiteout);
+            }
+        }
+    }
+
+    /// The directory that holds a member, made where it is missing.
+    fn parent<'n>(&mut self, components: impl Iterator<Item = &'n [u8]>) -> Result<Place, MergeProblem> {
+        self.walk(components, true)
+    }
+
+    /// Walks down from the root, following symlinks of this layer.
+    fn walk<'n>(&mut self, components: impl Iterator<Item = &'n [u8]>, create: bool) -> Result<Place, MergeProblem> {
+        let mut stack = vec![self.root];
+        let mut literal = true;
+        let mut links = 0;
+        for component in components {
+            check_component(component)?;
+            let Some(target) = self.enter(&mut stack, component, create)? else { continue };
+            literal = false;
+            // What is still to be walked of link targets, the next component last.
+            let mut pending = reversed(&target, &mut stack);
+            links += 1;
+            while let Some(component) = pending.pop() {
+                match &*component {
+                    b".." => {
+                        if stack.len() > 1 {
+                            stack.pop();
+                        }
+                    }
+                    component => {
+                        if let Some(target) = self.enter(&mut stack, component, false).map_err(dangling)? {
+                            links += 1;
+                            if links > MAX_LINKS {
+                                return Err(MergeProblem::LinkLoop(MAX_LINKS));
+                            }
+                            pending.extend(reversed(&target, &mut stack));
+                        }
+                    }
+                }
+            }
+        }
+        let dir = stack.last().copied().unwrap_or(self.root);
+        Ok(Place { dir, literal })
+    }
+
+    /// Goes down by one component; gives the target if it is a symlink.
+    fn enter(
+        &mut self,
+        stack: &mut Vec<InodeId>,
+        component: &[u8],
+        create: bool,
+    ) -> Result<Option<Box<[u8]>>, MergeProblem> {
+        let current = stack.last().copied().unwrap_or(self.root);
+        if stack.len() > MAX_DEPTH {
+            return Err(MergeProblem::TooDeep(MAX_DEPTH));
+        }
+        let name = self.dir(current).children.get(component).copied();
+        match name.map(|name| name.dentry) {
+            Some(Dentry::Inode(id)) => match &self.tree.inode(id).kind {
+                InodeKind::Dir(_) => {
+                    stack.push(id);
+                    Ok(None)
+                }
+                InodeKind::Symlink(target) => Ok(Some(target.clone())),
+                _ => Err(MergeProblem::BelowNonDirectory),
+            },
+            missing if create => {
+                let id = self.new_inode(Inode::implied_dir(self.layer))?;
+                self.dir_mut(id).opaque = missing == Some(Dentry::Whiteout);
+                let name = Name { dentry: Dentry::Inode(id), stated: false };
+                self.dir_mut(current).children.insert(component.into(), name);
+                stack.push(id);
+                Ok(None)
+            }
+            _ => Err(MergeProblem::Dangling),
+        }
+    }
+
+    fn new_inode(&mut self, inode: Inode) -> Result<InodeId, MergeProblem> {
+        if self.tree.inodes() >= MAX_INODES {
+            return Err(MergeProblem::TooMany(MAX_INODES));
+        }
+        Ok(self.tree.add(inode))
+    }
+
+    fn dir(&self, id: InodeId) -> &Dir {
+        static EMPTY: Dir = Dir { children: std::collections::BTreeMap::new(), opaque: false, implied: true };
+        match &self.tree.inode(id).kind {
+            InodeKind::Dir(dir) => dir,
+            _ => &EMPTY,
+        }
+    }
+
+    #[allow(clippy::unreachable, reason = "only ids of directories are walked")]
+    fn dir_mut(&mut self, id: InodeId) -> &mut Dir {
+        match &mut self.tree.inode_mut(id).kind {
+            InodeKind::Dir(dir) => dir,
+            _ => unreachable!("only ids of directories are walked"),
+        }
+    }
+}
+
+fn depth(path: &[u8]) -> usize {
+    path.split(|&byte| byte == b'/').filter(|component| !component.is_empty()).count()
+}
+
+fn check_component(component: &[u8]) -> Result<(), MergeProblem> {
+    match component.len() {
+        length if length > MAX_COMPONENT => Err(MergeProblem::LongComponent(length)),
+        _ => Ok(()),
+    }
+}
+
+/// The components of a link's target, the last one first; an absolute one starts at the root.
+fn reversed(target: &[u8], stack: &mut Vec<InodeId>) -> Vec<Box<[u8]>> {
+    if target.starts_with(b"/") {
+        stack.truncate(1);
+    }
+    let components = target.split(|&byte| byte == b'/').filter(|component| !matches!(*component, b"" | b"."));
+    components.rev().map(Box::from).collect()
+}
+
+fn dangling(problem: MergeProblem) -> MergeProblem {
+    match problem {
+        MergeProblem::BelowNonDirectory | MergeProblem::TooDeep(_) => problem,
+        _ => MergeProblem::Dangling,
+    }
+}

@@ -1,0 +1,79 @@
+//! Opening files with this process's own rights.
+//!
+//! In a rootless store that is nearly every file: the container's root is the user.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use cstor_helper::open::{self, Care};
+use cstor_proto::{LayerDir, LayerId, Refusal, RelPath};
+
+use super::{By, FileSource, OpenedFile, SourceError};
+use crate::chain::ChainLayer;
+use crate::store::Shared;
+
+/// Layers that were not opened with the chain: how many to keep open.
+const KEPT_LAYERS: usize = 4;
+
+/// Opens files directly. It remembers the last directory, since files are asked for directory by directory.
+pub(crate) struct Direct {
+    shared: Arc<Shared>,
+    care: Care,
+    layers: Vec<(LayerId, OwnedFd)>,
+    parent: Option<(LayerId, Vec<u8>, OwnedFd)>,
+}
+
+impl Direct {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Direct {
+        // To open a device acts on it, and only root may open most of them.
+        let care = if rustix::process::geteuid().is_root() { Care::LookFirst } else { Care::OpenAtOnce };
+        Direct { shared: Arc::clone(shared), care, layers: Vec::new(), parent: None }
+    }
+
+    fn open(&mut self, layer: &ChainLayer, name: &RelPath) -> Result<OpenedFile, Refusal> {
+        let (parent, last) = name.split();
+        let id = layer.record.id;
+        let known = self.parent.as_ref().is_some_and(|(of, path, _)| *of == id && path == parent);
+        if !known {
+            let directory = match &layer.diff {
+                Some(diff) => open::directory(diff, parent)?,
+                None => open::directory(self.layer_dir(layer)?, parent)?,
+            };
+            self.parent = Some((id, parent.to_vec(), directory));
+        }
+        let Some((_, _, directory)) = &self.parent else { return Err(Refusal::NotFound) };
+        let (fd, size) = open::file_in(directory, last, self.care)?;
+        Ok(OpenedFile { fd, size, by: By::Direct })
+    }
+
+    /// A layer that the descriptor limit left closed.
+    fn layer_dir(&mut self, layer: &ChainLayer) -> Result<BorrowedFd<'_>, Refusal> {
+        let id = layer.record.id;
+        let place = match self.layers.iter().position(|(known, _)| *known == id) {
+            Some(place) => place,
+            None => {
+                let root = self.shared.root(layer.record.root).map_err(|_| Refusal::NotFound)?;
+                let directory = open::layer_dir(root.dir(), id, LayerDir::Diff)?;
+                self.layers.truncate(KEPT_LAYERS - 1);
+                self.layers.insert(0, (id, directory));
+                0
+            }
+        };
+        self.layers.get(place).map(|(_, fd)| fd.as_fd()).ok_or(Refusal::NotFound)
+    }
+}
+
+impl FileSource for Direct {
+    fn open_batch(
+        &mut self,
+        layer: &ChainLayer,
+        wanted: &[RelPath],
+    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+        Ok(wanted.iter().map(|file| self.open(layer, file)).collect())
+    }
+
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        let root = self.shared.root(layer.record.root).map_err(|_| Refusal::NotFound);
+        Ok(root.and_then(|root| open::tar_split(root.dir(), layer.record.id)))
+    }
+}

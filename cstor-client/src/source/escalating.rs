@@ -1,0 +1,79 @@
+//! Direct first; what is refused goes to the helper, if there may be one.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use cstor_proto::{Refusal, RelPath};
+
+use super::{Direct, FileSource, HelperPolicy, OpenedFile, Proxied, SourceError};
+use crate::chain::ChainLayer;
+use crate::store::Shared;
+
+/// Opens files directly where it can and through the helper where it must.
+pub(crate) struct Escalating {
+    /// None where everything goes through the helper.
+    direct: Option<Direct>,
+    /// None where nothing does.
+    proxied: Option<Proxied>,
+}
+
+impl Escalating {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Escalating {
+        let policy = shared.helper.as_ref().map_or(HelperPolicy::Never, |helper| helper.policy());
+        Escalating {
+            direct: (policy != HelperPolicy::Always).then(|| Direct::new(shared)),
+            proxied: if policy == HelperPolicy::Never { None } else { Proxied::new(shared) },
+        }
+    }
+
+    /// A second one of the kind that opens directly, for another thread.
+    pub(crate) fn direct(&self, shared: &Arc<Shared>) -> Option<Direct> {
+        self.direct.as_ref().map(|_| Direct::new(shared))
+    }
+
+    /// The way through the helper.
+    pub(crate) fn proxied(&mut self) -> Option<&mut Proxied> {
+        self.proxied.as_mut()
+    }
+}
+
+/// Whether the helper could do better.
+pub(crate) fn worth_asking(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::Denied | Refusal::Unmapped)
+}
+
+impl FileSource for Escalating {
+    fn open_batch(
+        &mut self,
+        layer: &ChainLayer,
+        wanted: &[RelPath],
+    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+        let mut results = match &mut self.direct {
+            Some(direct) => direct.open_batch(layer, wanted)?,
+            None => wanted.iter().map(|_| Err(Refusal::Denied)).collect(),
+        };
+        let Some(proxied) = &mut self.proxied else { return Ok(results) };
+        let refused = |result: &Result<OpenedFile, Refusal>| matches!(result, Err(refusal) if worth_asking(*refusal));
+        let again: Vec<RelPath> =
+            results.iter().zip(wanted).filter(|(result, _)| refused(result)).map(|(_, file)| file.clone()).collect();
+        if again.is_empty() {
+            return Ok(results);
+        }
+        let places = results.iter_mut().filter(|result| refused(result));
+        for (place, answer) in places.zip(proxied.open_batch(layer, &again)?) {
+            *place = answer;
+        }
+        Ok(results)
+    }
+
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        let direct = match &mut self.direct {
+            Some(direct) => direct.open_tar_split(layer)?,
+            None => Err(Refusal::Denied),
+        };
+        match (direct, &mut self.proxied) {
+            (Err(refusal), Some(proxied)) if worth_asking(refusal) => proxied.open_tar_split(layer),
+            (direct, _) => Ok(direct),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which executable becomes the helper, and which program carries it into the user namespace.
+//!
+//! The only place where a process is started.
+#![allow(clippy::disallowed_methods, reason = "this is the place where the helper is started")]
+
+use std::env;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::process::{getegid, geteuid, getgid, getuid};
+
+use super::SourceError;
+use crate::proxy;
+
+/// The argument by which a program that embeds the library recognises that it is to be the helper.
+/// An environment variable would turn every such program into one that inherits it.
+pub(crate) const HELPER_MARK: &str = "--cstor-userns-helper";
+
+/// Where packages put the helper, if they fixed it when they built cstor.
+const BUILT_IN_DIR: Option<&str> = option_env!("CSTOR_LIBEXECDIR");
+
+/// What is to be run as the helper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Executable {
+    /// `cstor-helper`.
+    Separate(PathBuf),
+    /// The running program itself, which called `init_if_helper`.
+    Myself(PathBuf),
+}
+
+/// How the namespace is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Launcher {
+    /// `podman unshare`.
+    Podman,
+    /// Not at all: root, or inside the namespace already.
+    None,
+}
+
+impl Launcher {
+    pub(super) fn for_this_process() -> Launcher {
+        if geteuid().is_root() { Launcher::None } else { Launcher::Podman }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Launcher::Podman => "podman",
+            Launcher::None => "cstor-helper",
+        }
+    }
+
+    /// Starts the helper with `socket` as standard input.
+    pub(super) fn start(self, executable: &Executable, socket: OwnedFd) -> Result<Child, SourceError> {
+        let (Executable::Separate(path) | Executable::Myself(path)) = executable;
+        let mut command = match self {
+            Launcher::Podman => {
+                let mut command = Command::new("podman");
+                command.arg("unshare").arg(path);
+                command
+            }
+            Launcher::None => Command::new(path),
+        };
+        if matches!(executable, Executable::Myself(_)) {
+            command.arg(HELPER_MARK);
+        }
+        // A process group of its own, so that Ctrl-C at a terminal reaches only the client.
+        command.process_group(0).current_dir("/");
+        command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => SourceError::NoLauncher { launcher: self.name() },
+            _ => SourceError::Spawn { launcher: self.name(), source },
+        })
+    }
+}
+
+impl Executable {
+    /// The one to run: the program itself where it is prepared, else `cstor-helper` from `CSTOR_HELPER`,
+    /// from beside the executable, from `../libexec/cstor`, or from where it was built for.
+    pub(crate) fn find() -> Result<Executable, SourceError> {
+        let own = env::current_exe().map_err(|source| SourceError::Spawn { launcher: "cstor-helper", source })?;
+        if proxy::is_prepared()? {
+            return Ok(Executable::Myself(own));
+        }
+        let directory = own.parent().unwrap_or(Path::new("/"));
+        let places = [
+            named_by_user(),
+            Some(directory.join("cstor-helper")),
+            Some(directory.join("../libexec/cstor/cstor-helper")),
+            BUILT_IN_DIR.map(|dir| Path::new(dir).join("cstor-helper")),
+        ];
+        for path in places.into_iter().flatten() {
+            if let Some(found) = check(&path)? {
+                return Ok(Executable::Separate(found));
+            }
+        }
+        Err(SourceError::NoHelper { beside: own })
+    }
+}
+
+/// Ignored where the rights of this process are not those of whoever set the variable.
+fn named_by_user() -> Option<PathBuf> {
+    let same_rights = getuid() == geteuid() && getgid() == getegid();
+    env::var_os("CSTOR_HELPER").filter(|path| same_rights && !path.is_empty()).map(PathBuf::from)
+}
+
+/// The path, if there is a file that not everybody may replace.
+fn check(path: &Path) -> Result<Option<PathBuf>, SourceError> {
+    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
+    match fstat(&fd) {
+        Ok(stat) if stat.st_mode & 0o002 != 0 => Err(SourceError::UnsafeHelper { path: path.into() }),
+        Ok(_) => Ok(Some(path.into())),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,56 @@
+//! Who opens the files of a layer: this process itself, or the helper where it may not.
+//!
+//! A source is asked for files by name and gives descriptors; what is done with them is not its concern.
+
+mod direct;
+mod error;
+mod escalating;
+mod helper_process;
+mod launcher;
+mod proxied;
+
+use std::os::fd::OwnedFd;
+
+use cstor_proto::{Refusal, RelPath};
+
+pub(crate) use direct::Direct;
+pub use error::{BadDescriptor, SourceError};
+pub(crate) use escalating::{Escalating, worth_asking};
+pub use helper_process::HelperPolicy;
+pub(crate) use helper_process::SharedHelper;
+pub(crate) use launcher::HELPER_MARK;
+pub(crate) use proxied::Proxied;
+
+use crate::chain::ChainLayer;
+
+/// Who opened a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// This process.
+    Direct,
+    /// The helper.
+    Helper,
+}
+
+/// A regular file, open for reading.
+#[derive(Debug)]
+pub(crate) struct OpenedFile {
+    pub(crate) fd: OwnedFd,
+    /// As the kernel says after the open.
+    pub(crate) size: u64,
+    pub(crate) by: By,
+}
+
+/// Opens the files and the description of layers.
+pub(crate) trait FileSource {
+    /// Opens files by their places in one layer; one result for each, in order. An error ends everything, a refusal
+    /// nothing.
+    fn open_batch(
+        &mut self,
+        layer: &ChainLayer,
+        wanted: &[RelPath],
+    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError>;
+
+    /// Opens the tar-split file of a layer.
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError>;
+}

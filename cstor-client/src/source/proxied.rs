@@ -1,0 +1,294 @@
+//! Opening files through the helper, in batches, without trusting what comes back.
+//!
+//! A helper that was taken over can send any descriptor that it has. Each must be a regular file, open
+//! for reading alone, on the layer's file system; its size is held against the header by whoever asked.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use cstor_proto::{LayerDir, LayerHandle, LayerId, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath};
+use rustix::fs::{Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open};
+use rustix::process::{Resource, getrlimit};
+
+use super::error::BadDescriptor;
+use super::helper_process::HelperProcess;
+use super::{By, FileSource, OpenedFile, SharedHelper, SourceError};
+use crate::chain::ChainLayer;
+use crate::store::Shared;
+
+/// Questions that wait for an answer at once: the helper opens while the client works.
+const IN_FLIGHT: usize = 2;
+/// What a frame holds beside the names: tag, handle, lengths.
+const FRAME_RESERVE: usize = 512;
+
+/// Opens files through the helper.
+pub(crate) struct Proxied {
+    shared: Arc<Shared>,
+    helper: SharedHelper,
+    /// The directories that are open at the helper, the least recently used first.
+    handles: Vec<(LayerId, LayerHandle)>,
+    limits: Limits,
+}
+
+/// What the descriptor limit leaves for files in flight and for open layers.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    batch: usize,
+    handles: usize,
+}
+
+impl Proxied {
+    /// None where the store has no helper.
+    pub(crate) fn new(shared: &Arc<Shared>) -> Option<Proxied> {
+        let helper = shared.helper.clone()?;
+        Some(Proxied { shared: Arc::clone(shared), helper, handles: Vec::new(), limits: Limits::of_this_process() })
+    }
+
+    /// How many files to ask for at once: what the descriptor limit lets be in flight.
+    pub(crate) fn window(&self) -> usize {
+        IN_FLIGHT * self.limits.batch
+    }
+
+    /// Starts the helper, so that it gets ready while the client works.
+    pub(crate) fn start_early(&self) -> Result<(), SourceError> {
+        self.helper.start(&roots(&self.shared))
+    }
+}
+
+impl Limits {
+    fn of_this_process() -> Limits {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let free = limit.saturating_sub(open_descriptors());
+        // The batches in flight take at most half of what is free.
+        Limits { batch: (free / (2 * IN_FLIGHT)).clamp(1, MAX_BATCH), handles: (limit / 4).clamp(1, MAX_HANDLES) }
+    }
+}
+
+fn open_descriptors() -> usize {
+    let listed = open("/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    listed.and_then(Dir::new).map_or(0, Iterator::count)
+}
+
+fn roots(shared: &Shared) -> Vec<BorrowedFd<'_>> {
+    shared.roots().iter().map(|root| root.dir()).collect()
+}
+
+impl FileSource for Proxied {
+    fn open_batch(
+        &mut self,
+        layer: &ChainLayer,
+        wanted: &[RelPath],
+    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let device = device_of(&self.shared, layer)?;
+        let Proxied { shared, helper, handles, limits } = self;
+        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, layer)? {
+            Ok(handle) => ask_in_batches(process, handle, wanted, &mut limits.batch, device),
+            Err(refusal) => Ok(wanted.iter().map(|_| Err(refusal)).collect()),
+        })
+    }
+
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        let device = device_of(&self.shared, layer)?;
+        let record = &layer.record;
+        let opened =
+            self.helper.with(&roots(&self.shared), |process| process.ask_open_tar_split(record.root, record.id))?;
+        if let Ok(fd) = &opened {
+            checked_size(fd, device)?;
+        }
+        Ok(opened)
+    }
+}
+
+/// The layer's handle at the helper.
+fn handle(
+    process: &mut HelperProcess,
+    handles: &mut Vec<(LayerId, LayerHandle)>,
+    limit: usize,
+    layer: &ChainLayer,
+) -> Result<Result<LayerHandle, Refusal>, SourceError> {
+    let id = layer.record.id;
+    if let Some(place) = handles.iter().position(|(known, _)| *known == id) {
+        let known = handles.remove(place);
+        handles.push(known);
+        return Ok(Ok(known.1));
+    }
+    if handles.len() >= limit {
+        process.ask_close_layer(handles.remove(0).1)?;
+    }
+    let opened = process.ask_open_layer(layer.record.root, id, LayerDir::Diff)?;
+    if let Ok(handle) = opened {
+        handles.push((id, handle));
+    }
+    Ok(opened)
+}
+
+/// Asks for all files, a few questions ahead of the answers. Where descriptors were lost for want of
+/// free numbers, the question is asked again in halves.
+fn ask_in_batches(
+    process: &mut HelperProcess,
+    handle: LayerHandle,
+    wanted: &[RelPath],
+    batch: &mut usize,
+    device: u64,
+) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+    let mut results: Vec<Option<Result<OpenedFile, Refusal>>> = wanted.iter().map(|_| None).collect();
+    let mut to_ask = batches(wanted, *batch);
+    let mut asked: VecDeque<Range<usize>> = VecDeque::new();
+    loop {
+        while asked.len() < IN_FLIGHT {
+            let Some(range) = to_ask.pop_front() else { break };
+            let names = wanted.get(range.clone()).unwrap_or_default().to_vec();
+            process.ask_open(handle, names)?;
+            asked.push_back(range);
+        }
+        let Some(range) = asked.pop_front() else { break };
+        match process.opened(range.len()) {
+            Ok((answers, fds)) => {
+                let files = pair(answers, fds, range.len(), device)?;
+                for (place, file) in results.iter_mut().skip(range.start).zip(files) {
+                    *place = Some(file);
+                }
+            }
+            Err(SourceError::DescriptorsLost) if range.len() > 1 => {
+                *batch = (*batch / 2).max(1);
+                let middle = range.start + range.len() / 2;
+                to_ask.push_front(middle..range.end);
+                to_ask.push_front(range.start..middle);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    results.into_iter().map(|result| result.ok_or(SourceError::Unexpected)).collect()
+}
+
+/// Ranges of at most `batch` names that fit a frame together.
+fn batches(wanted: &[RelPath], batch: usize) -> VecDeque<Range<usize>> {
+    let mut ranges = VecDeque::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (place, file) in wanted.iter().enumerate() {
+        let length = file.as_bytes().len() + size_of::<u32>();
+        if place > start && (place - start == batch || bytes + length > MAX_FRAME - FRAME_RESERVE) {
+            ranges.push_back(start..place);
+            (start, bytes) = (place, 0);
+        }
+        bytes += length;
+    }
+    if start < wanted.len() {
+        ranges.push_back(start..wanted.len());
+    }
+    ranges
+}
+
+/// Gives each answer its descriptor.
+fn pair(
+    answers: Vec<Result<(), Refusal>>,
+    fds: Vec<OwnedFd>,
+    asked: usize,
+    device: u64,
+) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+    let announced = answers.iter().filter(|answer| answer.is_ok()).count();
+    if answers.len() != asked || fds.len() != announced {
+        return Err(SourceError::Descriptor { what: BadDescriptor::Miscounted });
+    }
+    let mut fds = fds.into_iter();
+    let mut files = Vec::with_capacity(asked);
+    for answer in answers {
+        files.push(match answer {
+            Err(refusal) => Err(refusal),
+            Ok(()) => {
+                let fd = fds.next().ok_or(SourceError::Descriptor { what: BadDescriptor::Miscounted })?;
+                Ok(OpenedFile { size: checked_size(&fd, device)?, fd, by: By::Helper })
+            }
+        });
+    }
+    Ok(files)
+}
+
+/// Checks a descriptor from the helper and gives the size of its file.
+fn checked_size(fd: &OwnedFd, device: u64) -> Result<u64, SourceError> {
+    let bad = |what| SourceError::Descriptor { what };
+    let flags = fcntl_getfl(fd).map_err(|_| bad(BadDescriptor::NotReadOnly))?;
+    // O_PATH has the access mode of O_RDONLY.
+    if flags.contains(OFlags::PATH) || flags & OFlags::ACCMODE != OFlags::RDONLY {
+        return Err(bad(BadDescriptor::NotReadOnly));
+    }
+    let stat = fstat(fd).map_err(|_| bad(BadDescriptor::NotRegular))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(bad(BadDescriptor::NotRegular));
+    }
+    // memfds and files of /proc are regular files too, but not of this file system.
+    if stat.st_dev != device {
+        return Err(bad(BadDescriptor::OtherDevice));
+    }
+    Ok(stat.st_size.unsigned_abs())
+}
+
+/// The file system of a layer, as this process sees it.
+fn device_of(shared: &Shared, layer: &ChainLayer) -> Result<u64, SourceError> {
+    let of = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| stat.st_dev).map_err(|_| SourceError::Unexpected);
+    match &layer.diff {
+        Some(diff) => of(diff.as_fd()),
+        None => shared.root(layer.record.root).map_err(|_| SourceError::Unexpected).and_then(|root| of(root.dir())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_fit_frames_and_leave_nothing_out() {
+        let wanted = |count: usize, length: usize| -> Vec<RelPath> {
+            let name = RelPath::clean(&vec![b'n'; length]).unwrap();
+            vec![name; count]
+        };
+        for (count, length, batch, expected) in
+            [(0, 1, 64, 0), (1, 1, 64, 1), (64, 1, 64, 1), (65, 1, 64, 2), (64, 4000, 64, 5), (3, 1, 1, 3)]
+        {
+            let ranges = batches(&wanted(count, length), batch);
+            assert_eq!(ranges.len(), expected, "{count} names of {length} bytes, {batch} a batch");
+            assert_eq!(ranges.iter().map(ExactSizeIterator::len).sum::<usize>(), count);
+        }
+    }
+
+    #[test]
+    fn only_plain_readable_files_of_the_layer_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |flags| open(dir.path().join("file"), flags | OFlags::CREATE, Mode::from(0o600)).unwrap();
+        let device = fstat(file(OFlags::RDWR)).unwrap().st_dev;
+        assert_eq!(checked_size(&file(OFlags::RDONLY), device).unwrap(), 0);
+        let memfd = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::empty()).unwrap();
+        let read_only_memfd =
+            open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&memfd)), OFlags::RDONLY, Mode::empty())
+                .unwrap();
+        let path_only = open(dir.path().join("file"), OFlags::PATH, Mode::empty()).unwrap();
+        let pipe = rustix::pipe::pipe().unwrap().0;
+        let directory = open(dir.path(), OFlags::RDONLY, Mode::empty()).unwrap();
+        let bad = [
+            (file(OFlags::RDWR), BadDescriptor::NotReadOnly),
+            (file(OFlags::WRONLY), BadDescriptor::NotReadOnly),
+            (path_only, BadDescriptor::NotReadOnly),
+            (pipe, BadDescriptor::NotRegular),
+            (directory, BadDescriptor::NotRegular),
+            (read_only_memfd, BadDescriptor::OtherDevice),
+        ];
+        for (fd, wanted) in bad {
+            let refused = checked_size(&fd, device);
+            assert!(
+                matches!(refused, Err(SourceError::Descriptor { what }) if what == wanted),
+                "{wanted}: {refused:?}"
+            );
+        }
+        let one = || vec![file(OFlags::RDONLY)];
+        assert!(pair(vec![Ok(())], one(), 1, device).is_ok());
+        assert!(pair(vec![Ok(()), Ok(())], one(), 2, device).is_err(), "fewer than announced");
+        assert!(pair(vec![Err(Refusal::Denied)], one(), 1, device).is_err(), "more than announced");
+        assert!(pair(vec![Ok(())], one(), 2, device).is_err(), "fewer answers than questions");
+    }
+}

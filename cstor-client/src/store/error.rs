@@ -1,0 +1,342 @@
+//! What can be wrong with a store, or with what was asked of it.
+
+use std::io;
+use std::path::PathBuf;
+
+use cstor_proto::{Escaped, InvalidId, LayerId, Refusal};
+use rustix::io::Errno;
+
+use crate::digest::{Digest, ImageId, InvalidDigest};
+use crate::error::{ErrorKind, kind_of_io};
+
+/// A store could not be found, opened or read, or does not hold what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The user has no home directory that a default could be derived from.
+    #[error("uid {uid}: no HOME and no entry in the user database")]
+    NoHome {
+        /// The user.
+        uid: u32,
+    },
+    /// A storage.conf that was named explicitly does not exist.
+    #[error("{}: no such configuration file", path.display())]
+    ConfMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A storage.conf cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    ConfRead {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A storage.conf is not TOML.
+    #[error("{}: not a valid storage.conf", path.display())]
+    ConfSyntax {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: toml::de::Error,
+    },
+    /// There is no directory at the root.
+    #[error("{}: no container store here", path.display())]
+    NoStore {
+        /// The root.
+        path: PathBuf,
+    },
+    /// More additional stores than the helper takes roots.
+    #[error("{}: more than {limit} stores", path.display())]
+    TooManyStores {
+        /// The first of them.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// The store was made with another driver.
+    #[error("{}: no overlay store, but one of the {driver} driver", path.display())]
+    Driver {
+        /// The root.
+        path: PathBuf,
+        /// The driver found.
+        driver: &'static str,
+    },
+    /// Root was pointed at a store of another user.
+    #[error("{}: the store belongs to uid {owner}", path.display())]
+    ForeignStore {
+        /// The root.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// A file or directory cannot be opened or read.
+    #[error("{}: cannot be read", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that must be there is not.
+    #[error("{}: missing", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A link, directory, FIFO or device stands where a file belongs.
+    #[error("{}: not a regular file", path.display())]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is larger than this reader accepts.
+    #[error("{}: larger than the limit of {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// In bytes.
+        limit: u64,
+    },
+    /// A JSON file is damaged.
+    #[error("{}: damaged JSON", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: serde_json::Error,
+    },
+    /// An id in a JSON file is none.
+    #[error("{}: \"{}\" is no id", path.display(), Escaped(id.as_bytes()))]
+    Id {
+        /// The file.
+        path: PathBuf,
+        /// What stands there.
+        id: String,
+        /// Why it is none.
+        source: InvalidId,
+    },
+    /// A writer holds a lock.
+    #[error("{}: locked by {}", path.display(), match holder { Some(pid) => format!("process {pid}"), None => "another process".into() })]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, if the kernel tells.
+        holder: Option<i32>,
+    },
+    /// The store changed at every try to read it.
+    #[error("{}: changes faster than it can be read", path.display())]
+    Restless {
+        /// The root.
+        path: PathBuf,
+    },
+    /// No image matches.
+    #[error("{}: no such image", Escaped(reference.as_bytes()))]
+    NoImage {
+        /// What was asked for.
+        reference: String,
+    },
+    /// Several images match.
+    #[error("{}: matches several images: {}", Escaped(reference.as_bytes()), list(candidates))]
+    AmbiguousImage {
+        /// What was asked for.
+        reference: String,
+        /// Some of them, by name or id.
+        candidates: Vec<String>,
+    },
+    /// No layer matches.
+    #[error("{}: no such layer", Escaped(reference.as_bytes()))]
+    NoLayer {
+        /// What was asked for.
+        reference: String,
+    },
+    /// Several layers match.
+    #[error("{}: matches several layers: {}", Escaped(reference.as_bytes()), list(candidates))]
+    AmbiguousLayer {
+        /// What was asked for.
+        reference: String,
+        /// Some of them, by id.
+        candidates: Vec<String>,
+    },
+    /// The image's top layer, or a layer's parent, is not in the store.
+    #[error("layer {layer}: missing from the store, but {} needs it", match child { Some(child) => format!("layer {child:.12}"), None => "the image".into() })]
+    LayerMissing {
+        /// The layer.
+        layer: LayerId,
+        /// Its child; none for the image itself.
+        child: Option<LayerId>,
+    },
+    /// A layer is its own ancestor.
+    #[error("layer {layer}: its chain of parents is a cycle")]
+    Cycle {
+        /// The layer.
+        layer: LayerId,
+    },
+    /// More layers than overlayfs can stack.
+    #[error("layer {layer}: more than {limit} ancestors")]
+    TooDeep {
+        /// The top layer.
+        layer: LayerId,
+        /// The limit.
+        limit: usize,
+    },
+    /// A layer was never written completely.
+    #[error("layer {layer}: marked incomplete: a pull or build was interrupted")]
+    Incomplete {
+        /// The layer.
+        layer: LayerId,
+    },
+    /// A directory or file of a layer cannot be opened.
+    #[error("layer {layer}: its {part} cannot be opened: {refusal}")]
+    LayerPart {
+        /// The layer.
+        layer: LayerId,
+        /// Which part of it.
+        part: LayerPart,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A layer disappeared while it was read.
+    #[error("layer {layer}: removed while it was read")]
+    Vanished {
+        /// The layer.
+        layer: LayerId,
+    },
+    /// The layers are not the ones that the configuration names.
+    #[error("image {image:.12}: the configuration names {config} layers, the store has {chain}")]
+    LayerCount {
+        /// The image.
+        image: ImageId,
+        /// In the configuration.
+        config: usize,
+        /// In the store.
+        chain: usize,
+    },
+    /// A layer is not the one that the configuration names.
+    #[error("image {image:.12}: layer {layer:.12} has the diff id {found}, the configuration says {wanted}")]
+    DiffId {
+        /// The image.
+        image: ImageId,
+        /// The layer.
+        layer: LayerId,
+        /// In layers.json.
+        found: Digest,
+        /// In the configuration.
+        wanted: Digest,
+    },
+    /// An image has no manifest or configuration under this key.
+    #[error("image {image:.12}: no data under the key \"{}\"", Escaped(key.as_bytes()))]
+    NoBigData {
+        /// The image.
+        image: ImageId,
+        /// The key.
+        key: String,
+    },
+    /// Data of an image has another size or digest than images.json says.
+    #[error("image {image:.12}: the data under the key \"{}\" does not match its size or digest", Escaped(key.as_bytes()))]
+    BigData {
+        /// The image.
+        image: ImageId,
+        /// The key.
+        key: String,
+    },
+    /// A manifest or configuration names no valid digest.
+    #[error("image {image:.12}: \"{}\" in its manifest or configuration is no digest", Escaped(text.as_bytes()))]
+    BadDigest {
+        /// The image.
+        image: ImageId,
+        /// What stands there.
+        text: String,
+        /// Why it is none.
+        source: InvalidDigest,
+    },
+}
+
+/// A part of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerPart {
+    /// The contents: `overlay/<id>/diff`.
+    Diff,
+    /// The headers: `overlay-layers/<id>.tar-split.gz`.
+    TarSplit,
+}
+
+impl std::fmt::Display for LayerPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            LayerPart::Diff => "diff directory",
+            LayerPart::TarSplit => "tar-split file",
+        })
+    }
+}
+
+fn list(candidates: &[String]) -> String {
+    let escaped: Vec<String> = candidates.iter().map(|name| Escaped(name.as_bytes()).to_string()).collect();
+    escaped.join(", ")
+}
+
+impl StoreError {
+    pub(super) fn read(path: PathBuf, errno: Errno) -> StoreError {
+        StoreError::Open { path, source: errno.into() }
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            StoreError::NoHome { .. } | StoreError::ConfSyntax { .. } => ErrorKind::Failure,
+            StoreError::ConfRead { source, .. } | StoreError::Open { source, .. } => kind_of_io(source),
+            StoreError::ConfMissing { .. }
+            | StoreError::NoStore { .. }
+            | StoreError::NoImage { .. }
+            | StoreError::AmbiguousImage { .. }
+            | StoreError::NoLayer { .. }
+            | StoreError::AmbiguousLayer { .. } => ErrorKind::NotFound,
+            StoreError::Driver { .. } => ErrorKind::Unsupported,
+            StoreError::ForeignStore { .. } => ErrorKind::Permission,
+            StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
+                ErrorKind::Limit
+            }
+            StoreError::Locked { .. } => ErrorKind::Busy,
+            StoreError::Restless { .. } | StoreError::Vanished { .. } => ErrorKind::Changed,
+            StoreError::LayerPart { refusal: Refusal::Denied | Refusal::Unmapped, .. } => ErrorKind::Permission,
+            StoreError::LayerPart { refusal: Refusal::Io(errno), .. } => {
+                match Errno::from_raw_os_error(*errno) {
+                    // A link where a directory belongs.
+                    Errno::LOOP | Errno::XDEV => ErrorKind::Corrupt,
+                    errno => kind_of_io(&errno.into()),
+                }
+            }
+            StoreError::Missing { .. }
+            | StoreError::NotRegular { .. }
+            | StoreError::Json { .. }
+            | StoreError::Id { .. }
+            | StoreError::LayerMissing { .. }
+            | StoreError::Cycle { .. }
+            | StoreError::Incomplete { .. }
+            | StoreError::LayerPart { .. }
+            | StoreError::LayerCount { .. }
+            | StoreError::DiffId { .. }
+            | StoreError::NoBigData { .. }
+            | StoreError::BigData { .. }
+            | StoreError::BadDigest { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    /// What to do about it, where that is more than the class says.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            StoreError::NoHome { .. } => "set HOME, or name the store with --root",
+            StoreError::ConfMissing { .. } => "correct or unset the environment variable that names it",
+            StoreError::ConfSyntax { .. } => "correct it, or name the store with --root",
+            StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
+            StoreError::ForeignStore { .. } => "run as that user, for example with `sudo -u`",
+            StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
+            StoreError::NoImage { .. } => "`cstor image list` shows the images",
+            StoreError::AmbiguousImage { .. } => "name one of them in full",
+            StoreError::Incomplete { .. } => "pull or build the image again",
+            StoreError::Locked { .. } => "try again when it has finished",
+            _ => return None,
+        })
+    }
+}

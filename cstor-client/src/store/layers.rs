@@ -1,0 +1,62 @@
+//! layers.json: which layers there are, and their parents.
+//!
+//! The keys are those of `Layer` in containers/storage layers.go. A layer that is marked incomplete stays
+//! in the table, so that an image that needs it can be told why it cannot be read.
+
+use std::path::Path;
+
+use cstor_proto::{LayerId, StoreIndex};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::StoreError;
+use super::json::{parse_id, parse_list};
+use crate::digest::Digest;
+
+/// One layer, as a store knows it.
+#[derive(Debug)]
+pub(crate) struct LayerRecord {
+    pub(crate) id: LayerId,
+    pub(crate) root: StoreIndex,
+    pub(crate) parent: Option<LayerId>,
+    pub(crate) names: Vec<String>,
+    pub(crate) created: Option<String>,
+    pub(crate) diff_digest: Option<Digest>,
+    pub(crate) diff_size: Option<u64>,
+    pub(crate) compressed_digest: Option<Digest>,
+    pub(crate) incomplete: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Json {
+    id: String,
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    parent: Option<String>,
+    created: Option<String>,
+    compressed_diff_digest: Option<Digest>,
+    diff_digest: Option<Digest>,
+    diff_size: Option<i64>,
+    flags: Option<serde_json::Map<String, Value>>,
+}
+
+/// Parses the bytes of a layers.json; `path` names it in errors.
+pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<LayerRecord>, StoreError> {
+    parse_list(bytes, path)?.into_iter().map(|json| record(json, root, path)).collect()
+}
+
+fn record(json: Json, root: StoreIndex, path: &Path) -> Result<LayerRecord, StoreError> {
+    Ok(LayerRecord {
+        id: parse_id(json.id, path)?,
+        root,
+        parent: json.parent.filter(|id| !id.is_empty()).map(|id| parse_id(id, path)).transpose()?,
+        names: json.names.unwrap_or_default(),
+        created: json.created,
+        diff_digest: json.diff_digest,
+        // −1 stands for unknown where only a table of contents was pulled.
+        diff_size: json.diff_size.and_then(|size| u64::try_from(size).ok()),
+        compressed_digest: json.compressed_diff_digest,
+        incomplete: json.flags.is_some_and(|flags| flags.get("incomplete") == Some(&Value::Bool(true))),
+    })
+}

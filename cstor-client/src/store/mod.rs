@@ -1,0 +1,244 @@
+//! A container store on disk: its roots, and consistent snapshots of what its JSON files say.
+//!
+//! It reads metadata only and creates nothing. Which members a layer has is in its tar-split
+//! (`tarsplit/`), what they contain in its files (`source/`).
+
+mod big_data;
+mod conf;
+mod containers;
+mod discover;
+mod error;
+mod file;
+mod images;
+mod json;
+mod layers;
+mod lock;
+mod snapshot;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cstor_proto::StoreIndex;
+
+pub use containers::Container;
+pub use error::{LayerPart, StoreError};
+pub(crate) use file::Root;
+pub(crate) use images::ImageRecord;
+pub(crate) use layers::LayerRecord;
+use lock::ReadLock;
+pub(crate) use snapshot::Snapshot;
+
+use crate::image::{self, Image};
+use crate::layer::{self, Layer};
+use crate::source::SharedHelper;
+
+/// How often a snapshot is taken anew when a writer comes between it and the opening of its layers.
+const MAX_SNAPSHOTS: usize = 5;
+
+/// A store of container images: one root, and any additional image stores.
+///
+/// Opening it reads nothing yet; every call that lists or finds something looks whether the store has
+/// changed since the last one. Nothing in the store is ever created or written.
+///
+/// ```no_run
+/// # use cstor_client::{Layer, Storage};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let storage = Storage::open("/var/lib/containers/storage")?;
+/// for image in storage.list_images()? { println!("{}: {:?}", image.id(), image.names()); }
+/// let layer = Layer::open(&storage, "layer-id")?;
+/// println!("Layer size: {:?}", layer.diff_size());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Storage {
+    shared: Arc<Shared>,
+}
+
+/// What a [`Storage`] and the images and layers found in it share.
+pub(crate) struct Shared {
+    roots: Vec<Root>,
+    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// Who opens what this process may not; none: nobody.
+    pub(crate) helper: Option<SharedHelper>,
+}
+
+impl Storage {
+    /// Opens the store that podman would use for this user: `CONTAINERS_STORAGE_CONF`, storage.conf,
+    /// `STORAGE_OPTS`, else the default place (containers-storage.conf(5)).
+    pub fn discover() -> Result<Storage, StoreError> {
+        Storage::discover_with(None)
+    }
+
+    /// Opens the store at this root alone, without reading any configuration.
+    pub fn open(root: impl AsRef<Path>) -> Result<Storage, StoreError> {
+        Storage::open_with(root.as_ref(), &[], None)
+    }
+
+    /// Opens the store at this root, with additional image stores named as podman's
+    /// `--storage-opt` names them: `[overlay.]additionalimagestore=PATH`.
+    pub fn open_with_options(root: impl AsRef<Path>, options: &[impl AsRef<str>]) -> Result<Storage, StoreError> {
+        Storage::open_with(root.as_ref(), &stores_in(options), None)
+    }
+
+    pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
+        let location = discover::locate()?;
+        Storage::open_with(&location.root, &location.additional, helper)
+    }
+
+    pub(crate) fn open_with(
+        root: &Path,
+        additional: &[PathBuf],
+        helper: Option<SharedHelper>,
+    ) -> Result<Storage, StoreError> {
+        let primary = Root::open(root)?;
+        refuse_other_drivers(&primary)?;
+        let mut roots = vec![primary];
+        for path in additional {
+            roots.push(Root::open(path)?);
+        }
+        if roots.len() > cstor_proto::MAX_ROOTS {
+            return Err(StoreError::TooManyStores { path: root.into(), limit: cstor_proto::MAX_ROOTS });
+        }
+        Ok(Storage { shared: Arc::new(Shared { roots, snapshot: Mutex::new(None), helper }) })
+    }
+
+    /// The path of the root, as it was given or found.
+    pub fn root(&self) -> &Path {
+        self.shared.roots.first().map_or(Path::new(""), Root::path)
+    }
+
+    /// All images, those of the root before those of additional stores, in the order of images.json.
+    pub fn list_images(&self) -> Result<Vec<Image>, StoreError> {
+        let snapshot = self.shared.snapshot()?;
+        Ok(snapshot.images.iter().map(|record| Image::new(&self.shared, record)).collect())
+    }
+
+    /// Finds one image by what podman accepts: a name with or without tag and registry, an id or a
+    /// prefix of one, a digest; see `docs/formats/references.md`.
+    pub fn image(&self, reference: &str) -> Result<Image, StoreError> {
+        let snapshot = self.shared.snapshot()?;
+        let record = image::reference::find(&snapshot.images, reference)?;
+        Ok(Image::new(&self.shared, record))
+    }
+
+    /// All layers but incomplete ones, in the order of layers.json.
+    pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
+        let snapshot = self.shared.snapshot()?;
+        let complete = snapshot.layers().filter(|record| !record.incomplete);
+        Ok(complete.map(|record| Layer::new(&self.shared, record)).collect())
+    }
+
+    /// Finds one layer by its id, a prefix of it of three digits or more, or its diff id.
+    pub fn layer(&self, reference: &str) -> Result<Layer, StoreError> {
+        let snapshot = self.shared.snapshot()?;
+        let record = layer::find(&snapshot, reference)?;
+        Ok(Layer::new(&self.shared, record))
+    }
+
+    /// All containers, in the order of containers.json.
+    pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
+        let mut containers: Vec<Container> = Vec::new();
+        let Some(root) = self.shared.roots.first() else { return Ok(containers) };
+        let _lock = ReadLock::take(root, "overlay-containers/containers.lock")?;
+        for file in ["overlay-containers/containers.json", "overlay-containers/volatile-containers.json"] {
+            if let Some(bytes) = root.read_json(file)? {
+                containers.extend(containers::parse(&bytes, &root.path().join(file))?);
+            }
+        }
+        Ok(containers)
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("root", &self.root()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn stores_in(options: &[impl AsRef<str>]) -> Vec<PathBuf> {
+    options.iter().flat_map(|option| conf::image_stores_in_options(option.as_ref())).collect()
+}
+
+/// An empty directory is an empty store; one that another driver filled is not.
+fn refuse_other_drivers(root: &Root) -> Result<(), StoreError> {
+    if root.has("overlay-layers") || root.has("overlay-images") {
+        return Ok(());
+    }
+    for (dir, driver) in
+        [("vfs-layers", "vfs"), ("btrfs-layers", "btrfs"), ("zfs-layers", "zfs"), ("aufs-layers", "aufs")]
+    {
+        if root.has(dir) {
+            return Err(StoreError::Driver { path: root.path().into(), driver });
+        }
+    }
+    Ok(())
+}
+
+impl Shared {
+    pub(crate) fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    /// A root by the index that a record carries.
+    pub(crate) fn root(&self, index: StoreIndex) -> Result<&Root, StoreError> {
+        // Records only carry indexes that they were given while these roots were walked.
+        self.roots.get(usize::from(index.0)).ok_or_else(|| StoreError::NoStore { path: PathBuf::new() })
+    }
+
+    /// What the store says now.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        let locks = Locks::take(&self.roots)?;
+        let version = snapshot::Version::of(&self.roots, &locks);
+        let mut cached = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = cached.as_ref().filter(|snapshot| snapshot.version == version) {
+            return Ok(Arc::clone(snapshot));
+        }
+        let files = snapshot::Files::read(&self.roots)?;
+        // Parsing takes longer than reading; podman must not wait for it.
+        drop(locks);
+        let snapshot = Arc::new(files.parse(version)?);
+        *cached = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// Runs `action` on a snapshot while the locks are held, so that the files it opens are the ones
+    /// that the snapshot speaks of. It must take milliseconds.
+    pub(crate) fn while_locked<T>(
+        &self,
+        mut action: impl FnMut(&Snapshot) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        for _ in 0..MAX_SNAPSHOTS {
+            let snapshot = self.snapshot()?;
+            let locks = Locks::take(&self.roots)?;
+            if snapshot::Version::of(&self.roots, &locks) == snapshot.version {
+                return action(&snapshot);
+            }
+        }
+        Err(StoreError::Restless { path: self.roots.first().map(|root| root.path().into()).unwrap_or_default() })
+    }
+
+    /// Reads what an image keeps under a key.
+    pub(crate) fn big_data(&self, image: &ImageRecord, key: &str) -> Result<Vec<u8>, StoreError> {
+        big_data::read(self.root(image.root)?, image, key)
+    }
+}
+
+/// The read locks of all roots, in the order in which podman takes them: layers, then images
+/// (containers/storage store.go, the comment on lock hierarchy).
+pub(crate) struct Locks {
+    held: Vec<ReadLock>,
+}
+
+impl Locks {
+    fn take(roots: &[Root]) -> Result<Locks, StoreError> {
+        let mut held = Vec::new();
+        for file in ["overlay-layers/layers.lock", "overlay-images/images.lock"] {
+            for root in roots {
+                held.extend(ReadLock::take(root, file)?);
+            }
+        }
+        Ok(Locks { held })
+    }
+}

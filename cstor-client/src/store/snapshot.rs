@@ -1,0 +1,114 @@
+//! What the JSON files of all roots said at one moment.
+//!
+//! It is a table only: whether a chain is complete is asked when it is walked (`chain.rs`).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cstor_proto::{LayerId, StoreIndex};
+
+use super::images::ImageRecord;
+use super::layers::LayerRecord;
+use super::lock::Token;
+use super::{Locks, Root, StoreError, images, layers};
+
+/// Layers that are lost at a reboot stand in a file of their own since containers/storage 1.45; the
+/// first entry of an id counts (layers.go, `load`).
+const LAYER_FILES: [&str; 2] = ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"];
+const IMAGE_FILE: &str = "overlay-images/images.json";
+
+/// The layers and images of a store.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(super) version: Version,
+    pub(crate) images: Vec<Arc<ImageRecord>>,
+    layers: Vec<Arc<LayerRecord>>,
+    by_id: HashMap<LayerId, usize>,
+}
+
+impl Snapshot {
+    /// A layer by its id.
+    pub(crate) fn layer(&self, id: LayerId) -> Option<&Arc<LayerRecord>> {
+        self.by_id.get(&id).and_then(|&place| self.layers.get(place))
+    }
+
+    /// All layers in the order of the files.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Arc<LayerRecord>> {
+        self.layers.iter()
+    }
+}
+
+/// What changes whenever a writer was there: the tokens in the lock files, and the identity and time of
+/// the JSON files (the rule of `ModifiedSince` in pkg/lockfile).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    tokens: Vec<Token>,
+    files: Vec<Option<(u64, i64, i64, i64)>>,
+}
+
+impl Version {
+    pub(super) fn of(roots: &[Root], locks: &Locks) -> Version {
+        let files =
+            roots.iter().flat_map(|root| LAYER_FILES.into_iter().chain([IMAGE_FILE]).map(|file| root.version(file)));
+        Version { tokens: locks.held.iter().map(|lock| lock.token()).collect(), files: files.collect() }
+    }
+}
+
+/// The bytes of one file, and where they are from.
+struct Bytes {
+    root: StoreIndex,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// The bytes of all files, read under the locks.
+pub(super) struct Files {
+    layers: Vec<Bytes>,
+    images: Vec<Bytes>,
+}
+
+impl Files {
+    pub(super) fn read(roots: &[Root]) -> Result<Files, StoreError> {
+        let mut files = Files { layers: Vec::new(), images: Vec::new() };
+        for (index, root) in (0..).map(StoreIndex).zip(roots) {
+            let read = |file: &str| -> Result<Option<Bytes>, StoreError> {
+                let bytes = root.read_json(file)?;
+                Ok(bytes.map(|bytes| Bytes { root: index, path: root.path().join(file), bytes }))
+            };
+            for file in LAYER_FILES {
+                files.layers.extend(read(file)?);
+            }
+            files.images.extend(read(IMAGE_FILE)?);
+        }
+        Ok(files)
+    }
+
+    pub(super) fn parse(self, version: Version) -> Result<Snapshot, StoreError> {
+        let mut snapshot = Snapshot { version, images: Vec::new(), layers: Vec::new(), by_id: HashMap::new() };
+        for file in self.layers {
+            for layer in layers::parse(&file.bytes, file.root, &file.path)? {
+                snapshot.add_layer(layer);
+            }
+        }
+        for file in self.images {
+            let records = images::parse(&file.bytes, file.root, &file.path)?;
+            snapshot.images.extend(records.into_iter().map(Arc::new));
+        }
+        Ok(snapshot)
+    }
+}
+
+impl Snapshot {
+    fn add_layer(&mut self, layer: LayerRecord) {
+        match self.by_id.get(&layer.id).and_then(|&place| self.layers.get(place)) {
+            None => {
+                self.by_id.insert(layer.id, self.layers.len());
+                self.layers.push(Arc::new(layer));
+            }
+            // The same layer in two stores is nothing odd.
+            Some(first) if first.root != layer.root => {}
+            Some(_) => tracing::warn!(layer = %layer.id, "listed twice; the first entry counts"),
+        }
+    }
+}
