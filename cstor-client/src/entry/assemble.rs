@@ -129,7 +129,9 @@ fn parse(mut bytes: &[u8]) -> Result<Parsed, HeaderError> {
                 let (content, after) = contents(rest, fields.size, MAX_GNU_NAME)?;
                 let text = content.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
                 let target = if fields.typeflag == b'L' { &mut extensions.name } else { &mut extensions.link };
-                *target = Some(text);
+                if target.replace(text).is_some() {
+                    return Err(HeaderError::TwoLongNames);
+                }
                 bytes = after;
             }
             b'g' => {

@@ -91,6 +91,9 @@ pub enum HeaderError {
     /// A PAX or GNU extension that is longer than the limit.
     #[error("an extension header has more than {0} bytes")]
     LongExtension(u64),
+    /// Two GNU extensions that say the same of one member.
+    #[error("two GNU extension headers give it a name, or a link target")]
+    TwoLongNames,
     /// A header type that no file system object corresponds to.
     #[error("header type {} is not supported", Escaped(&[*.0]))]
     Type(u8),

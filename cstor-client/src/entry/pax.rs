@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn records_are_bytes_with_lengths() {
-        let bytes = b"18 path=with\nline\n30 mtime=1700000000.123456789\n29 SCHILY.xattr.user.k=\0\n\xff=\n12 uid=70000\n12 size=123\n\n";
-        assert!(Records::parse(bytes).is_err(), "the size holds a newline");
+        let bytes = b"18 path=with\nline\n30 mtime=1700000000.123456789\n28 SCHILY.xattr.user.k=\0\n\xff=\n13 uid=70000\n12 size=123\n\n";
+        assert!(Records::parse(bytes).is_err(), "a newline follows the last record");
         let records = Records::parse(&bytes[..bytes.len() - 13]).unwrap();
         assert_eq!(records.path.unwrap(), b"with\nline");
         assert_eq!(records.mtime.unwrap(), Time { seconds: 1_700_000_000, nanoseconds: 123_456_789 });

@@ -140,6 +140,7 @@ impl<'a> Placer<'a> {
     fn place_files_through_helper(&self, proxied: &mut Proxied, files: &mut [File<'a>]) -> Result<(), ExtractError> {
         files.sort_by_key(|file| (file.inode.layer(), file.dir));
         let mut filler = self.filler();
+        let mut parent: Option<(usize, OwnedFd)> = None;
         for of_layer in files.chunk_by(|a, b| a.inode.layer() == b.inode.layer()) {
             for batch in of_layer.chunks(proxied.window()) {
                 let Some(layer) = batch.first().and_then(|file| self.chain.layers().get(file.inode.layer())) else {
@@ -147,24 +148,18 @@ impl<'a> Placer<'a> {
                 };
                 let opened = proxied.open_batch(layer, &self.wanted(batch)?)?;
                 for (file, opened) in batch.iter().zip(opened) {
+                    self.check_interrupt()?;
                     let opened = opened.map_err(|refusal| self.unreadable(layer, file, refusal))?;
-                    self.place_file_at(file, Some(opened), &mut filler)?;
+                    let fd = match parent.take() {
+                        Some((place, fd)) if place == file.dir => fd,
+                        _ => self.open(self.dir(file.dir))?,
+                    };
+                    self.place_file(fd.as_fd(), file, Some(opened), &mut filler)?;
+                    self.progress.placed(1, file.size);
+                    parent = Some((file.dir, fd));
                 }
             }
         }
-        Ok(())
-    }
-
-    fn place_file_at(
-        &self,
-        file: &File<'_>,
-        opened: Option<OpenedFile>,
-        filler: &mut Filler,
-    ) -> Result<(), ExtractError> {
-        let dir = self.dir(file.dir);
-        let fd = self.open(dir)?;
-        self.place_file(fd.as_fd(), file, opened, filler)?;
-        self.progress.placed(1, file.size);
         Ok(())
     }
 

@@ -78,7 +78,7 @@ impl Image {
     /// The files that a container of it would see, from the headers alone: no file is opened.
     pub fn tree(&self) -> Result<FinalTree, Error> {
         let mut chain = self.open_chain()?;
-        Ok(merge::merge(&mut chain, &mut |_, _| {})?)
+        merge::merge(&mut chain, &mut |_, _| {})
     }
 
     /// Opens its layers for reading.

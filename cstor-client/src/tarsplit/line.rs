@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn damaged_lines_are_errors() {
-        let table: &[(&str, fn(&LineError) -> bool)] = &[
+        type Expected = fn(&LineError) -> bool;
+        let table: &[(&str, Expected)] = &[
             ("", |e| matches!(e, LineError::Json(_))),
             ("[1]", |e| matches!(e, LineError::Json(_))),
             (r#"{"type":1,"name":"a"}"#, |e| matches!(e, LineError::Json(_))),

@@ -40,7 +40,7 @@ pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
     drop(progress);
     match (result, caught.load(Ordering::Relaxed)) {
         (Ok(report), _) => {
-            let name = image.names().first().cloned().unwrap_or_else(|| image.id().short());
+            let name = format!("{} ({})", args.image, image.id().short());
             // The result is complete, whoever reads this.
             let _ = writeln!(io::stderr(), "{}", summary(&name, args, &report));
             Ok(())
