@@ -5,8 +5,8 @@ use std::io;
 use rustix::io::Errno;
 
 pub use crate::entry::HeaderError;
-pub use crate::extract::{ContentProblem, ExtractError};
-pub use crate::layer::{ReadError, ReadProblem};
+pub use crate::extract::ExtractError;
+pub use crate::layer::{ContentProblem, ReadError, ReadProblem};
 pub use crate::merge::{MergeError, MergeProblem};
 pub use crate::source::{BadDescriptor, SourceError};
 pub use crate::store::{LayerPart, StoreError};
@@ -69,15 +69,20 @@ impl Error {
         }
     }
 
-    /// What the user can do about it.
-    pub fn advice(&self) -> &'static str {
-        let own = match self {
+    /// What to do about it, where that is more than its class says.
+    pub(crate) fn own_advice(&self) -> Option<&'static str> {
+        match self {
             Error::Store(error) => error.advice(),
-            Error::Read(_) | Error::Merge(_) => None,
+            Error::Read(error) => error.advice(),
+            Error::Merge(_) => None,
             Error::Source(error) => error.advice(),
             Error::Extract(error) => error.advice(),
-        };
-        own.unwrap_or(match self.kind() {
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn advice(&self) -> &'static str {
+        self.own_advice().unwrap_or(match self.kind() {
             ErrorKind::Failure => "see the cause above",
             ErrorKind::NotFound => "check the name",
             ErrorKind::Corrupt => "the store is damaged: `podman system check` may repair it, or pull the image again",

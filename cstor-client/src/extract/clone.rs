@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{SeekFrom, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
-use super::error::ContentProblem;
 use crate::entry::crc64::Crc64;
+use crate::layer::ContentProblem;
 
 /// Large enough that the system calls do not count, small enough for a cache.
 const BUFFER: usize = 256 * 1024;

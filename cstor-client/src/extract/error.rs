@@ -3,12 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use cstor_proto::{Escaped, LayerId, Refusal};
+use cstor_proto::Escaped;
 use rustix::io::Errno;
 
 use super::report::Losses;
-use crate::error::{Error, ErrorKind, kind_of_io};
-use crate::layer::kind_of_refusal;
+use crate::error::{Error, ErrorKind};
 use crate::source::SourceError;
 use crate::store::StoreError;
 
@@ -19,17 +18,6 @@ pub enum ExtractError {
     /// The image could not be read.
     #[error(transparent)]
     Image(Box<Error>),
-    /// A file of a layer is not what its header says.
-    #[error("layer {layer:.12}: \"{}\": {problem}", Escaped(path))]
-    Content {
-        /// The layer.
-        layer: LayerId,
-        /// The file.
-        path: Vec<u8>,
-        /// What is wrong.
-        #[source]
-        problem: ContentProblem,
-    },
     /// Something could not be done at the destination.
     #[error("{}: cannot {action}: {source}", Escaped(path))]
     Destination {
@@ -99,36 +87,6 @@ pub enum ExtractError {
     Interrupted,
 }
 
-/// What is wrong with the contents of a file.
-#[derive(Debug, thiserror::Error)]
-pub enum ContentProblem {
-    /// It could not be opened.
-    #[error("its contents cannot be opened: {0}")]
-    Refused(Refusal),
-    /// It has another size than its header says.
-    #[error("it has {found} bytes, its header says {wanted}")]
-    Size {
-        /// Of the file.
-        found: u64,
-        /// In the header.
-        wanted: u64,
-    },
-    /// Its checksum is not the one in the tar-split.
-    #[error("its contents are damaged: CRC-64 {found:016x}, its tar-split entry says {wanted:016x}")]
-    Crc {
-        /// Of the contents.
-        found: u64,
-        /// In the tar-split.
-        wanted: u64,
-    },
-    /// It could not be read.
-    #[error("its contents cannot be read: {0}")]
-    Read(#[source] io::Error),
-    /// It disappeared with its layer.
-    #[error("its layer was removed while it was read")]
-    Vanished,
-}
-
 impl ExtractError {
     pub(super) fn destination(path: &[u8], action: &'static str, errno: Errno) -> ExtractError {
         ExtractError::Destination { path: path.to_vec(), action, source: errno.into() }
@@ -138,12 +96,6 @@ impl ExtractError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             ExtractError::Image(error) => error.kind(),
-            ExtractError::Content { problem, .. } => match problem {
-                ContentProblem::Refused(refusal) => kind_of_refusal(*refusal),
-                ContentProblem::Read(error) => kind_of_io(error),
-                ContentProblem::Vanished => ErrorKind::Changed,
-                ContentProblem::Size { .. } | ContentProblem::Crc { .. } => ErrorKind::Corrupt,
-            },
             ExtractError::Destination { source, .. } => match Errno::from_io_error(source) {
                 Some(Errno::MFILE | Errno::NFILE) => ErrorKind::Limit,
                 _ => ErrorKind::Destination,
@@ -158,7 +110,7 @@ impl ExtractError {
 
     pub(crate) fn advice(&self) -> Option<&'static str> {
         Some(match self {
-            ExtractError::Image(error) => error.advice(),
+            ExtractError::Image(error) => error.own_advice()?,
             ExtractError::Occupied { .. } => "choose a directory that does not exist, or --replace",
             ExtractError::NoReflink { .. } => {
                 "extract to the file system of the store, if it can reflink, or use --reflink auto"
@@ -167,9 +119,6 @@ impl ExtractError {
             ExtractError::Device { .. } => "use --devices skip, or --devices create as root",
             ExtractError::DevicesNeedRoot => "run as root, or use --devices skip",
             ExtractError::Owner { .. } => "use --no-same-owner",
-            ExtractError::Content { problem: ContentProblem::Refused(Refusal::Denied | Refusal::Unmapped), .. } => {
-                "let the helper open it (--helper auto), and check /etc/subuid and /etc/subgid"
-            }
             _ => return None,
         })
     }

@@ -22,7 +22,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Resource, getegid, geteuid, getrlimit};
 
 pub use clone::Reflink;
-pub use error::{ContentProblem, ExtractError};
+pub use error::ExtractError;
 pub use report::{Losses, Progress, Report, Silent};
 
 use crate::chain::Chain;

@@ -20,11 +20,13 @@ use rustix::io::Errno;
 use super::Options;
 use super::clone::{Fill, FillError, Filled, Filler};
 use super::destination::open_dir;
-use super::error::{ContentProblem, ExtractError};
+use super::error::ExtractError;
 use super::meta::Policy;
 use super::plan::{Plan, PlannedDir, Step, join, source_path};
 use super::report::{Counters, Progress};
 use crate::chain::{Chain, ChainLayer};
+use crate::error::Error;
+use crate::layer::{ContentProblem, ReadError};
 use crate::merge::{FinalTree, Inode, InodeId};
 use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, worth_asking};
 
@@ -333,7 +335,10 @@ impl<'a> Placer<'a> {
     fn damaged(&self, file: &File<'_>, problem: ContentProblem) -> ExtractError {
         let path = join(&self.dir(file.dir).path, file.name);
         match self.chain.layers().get(file.inode.layer()) {
-            Some(layer) => ExtractError::Content { layer: layer.record.id, path, problem },
+            Some(layer) => {
+                let layer = layer.record.id;
+                Error::from(ReadError { layer, name: Some(path), problem: problem.into() }).into()
+            }
             None => ExtractError::destination(&path, "find its layer", Errno::NOENT),
         }
     }

@@ -1,0 +1,170 @@
+//! The one loop that joins a layer's entries, the source of their contents and a sink.
+//!
+//! It looks ahead by a window, so that contents are opened in batches; what becomes of them is the sink's
+//! concern. After an error the sink is dropped without `finish`: no output is complete then.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use cstor_proto::{LayerId, Refusal, RelPath};
+use rustix::io::{pread, retry_on_intr};
+
+use crate::chain::ChainLayer;
+use crate::entry::crc64::Crc64;
+use crate::entry::{Content, Entry, Header, Member};
+use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
+use crate::layer::Entries;
+use crate::sink::SinkError;
+use crate::source::{FileSource, OpenedFile};
+
+/// Contents that are open at a time: enough to fill a message to the helper and answer from the next.
+const WINDOW: usize = 64;
+/// Header bytes that may wait; PAX records of a mebibyte each must not add up.
+const MAX_WAITING: usize = 4 << 20;
+
+/// What a sink wants of a member's contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentNeed {
+    /// Nothing: the file is not opened.
+    Nothing,
+    /// The file, open for reading.
+    File,
+}
+
+/// Takes the members of a layer, one after the other.
+pub(crate) trait EntrySink {
+    /// What it makes of them.
+    type Output;
+
+    /// Whether the contents of a member are to be opened.
+    fn wants(&self, header: &Header) -> ContentNeed;
+
+    /// Takes one member: the bytes before its contents, what they mean, and the contents if it wanted them.
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError>;
+
+    /// Takes what follows the last member.
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError>;
+
+    /// Completes the output. It is called once, and only if everything before went well.
+    fn finish(self) -> Result<Self::Output, SinkError>;
+}
+
+/// The contents of a member, open and of the right size, but not yet read.
+#[derive(Debug)]
+pub(crate) struct OpenContents<'a> {
+    file: OpenedFile,
+    content: Content,
+    layer: LayerId,
+    name: &'a [u8],
+}
+
+impl OpenContents<'_> {
+    /// Reads all of it into pieces of `buffer`'s size and checks size and checksum. The pieces that
+    /// `take` got before an error are not to be used.
+    pub(crate) fn read(
+        &self,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
+        let mut crc = Crc64::new();
+        let mut offset = 0;
+        while offset < self.content.size {
+            let room = usize::try_from(self.content.size - offset).unwrap_or(usize::MAX).min(buffer.len());
+            let Some(space) = buffer.get_mut(..room) else { break };
+            let length = retry_on_intr(|| pread(&self.file.fd, &mut *space, offset))
+                .map_err(|errno| self.damaged(ContentProblem::Read(errno.into())))?;
+            if length == 0 {
+                return Err(self.damaged(ContentProblem::Size { found: offset, wanted: self.content.size }));
+            }
+            let piece = space.get(..length).unwrap_or_default();
+            crc.update(piece);
+            take(piece)?;
+            offset += length as u64;
+        }
+        match self.content.crc {
+            Some(wanted) if wanted != crc.value() => {
+                Err(self.damaged(ContentProblem::Crc { found: crc.value(), wanted }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn damaged(&self, problem: ContentProblem) -> SinkError {
+        SinkError::Read(ReadError { layer: self.layer, name: Some(self.name.to_vec()), problem: problem.into() })
+    }
+}
+
+impl AsFd for OpenContents<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.fd.as_fd()
+    }
+}
+
+/// Passes all entries of a layer to a sink.
+pub(crate) fn pump<S: EntrySink>(
+    mut entries: Entries,
+    layer: &ChainLayer,
+    source: &mut dyn FileSource,
+    mut sink: S,
+) -> Result<S::Output, Error> {
+    let mut waiting: VecDeque<Entry> = VecDeque::new();
+    let mut ended = false;
+    while !ended {
+        let (mut wanted, mut bytes) = (0, 0);
+        while wanted < WINDOW && bytes < MAX_WAITING {
+            let Some(entry) = entries.next().transpose()? else {
+                ended = true;
+                break;
+            };
+            bytes += entry.raw.len();
+            wanted += usize::from(is_wanted(&sink, &entry));
+            waiting.push_back(entry);
+        }
+        deliver(&mut waiting, layer, source, &mut sink)?;
+    }
+    Ok(sink.finish()?)
+}
+
+fn is_wanted<S: EntrySink>(sink: &S, entry: &Entry) -> bool {
+    let member = entry.member.as_ref().filter(|member| member.content.is_some());
+    member.is_some_and(|member| sink.wants(&member.header) == ContentNeed::File)
+}
+
+/// Opens what a window of entries needs, and passes them on in order.
+fn deliver<S: EntrySink>(
+    waiting: &mut VecDeque<Entry>,
+    layer: &ChainLayer,
+    source: &mut dyn FileSource,
+    sink: &mut S,
+) -> Result<(), Error> {
+    let read_error = |name: &[u8], problem: ReadProblem| ReadError { layer: layer.record.id, name: Some(name.to_vec()), problem };
+    let wanted = waiting.iter().filter(|entry| is_wanted(sink, entry)).filter_map(|entry| entry.member.as_ref());
+    let places = wanted.map(|member| {
+        let name = &member.header.path;
+        RelPath::clean(name).map_err(|invalid| read_error(name, invalid.into()))
+    });
+    let places = places.collect::<Result<Vec<_>, _>>()?;
+    let mut opened = source.open_batch(layer, &places)?.into_iter();
+    while let Some(entry) = waiting.pop_front() {
+        let Some(member) = &entry.member else {
+            sink.trailer(&entry.raw)?;
+            continue;
+        };
+        let name = &member.header.path;
+        let contents = match member.content.filter(|_| is_wanted(sink, &entry)) {
+            None => None,
+            Some(content) => {
+                let file = opened.next().unwrap_or(Err(Refusal::NotFound));
+                let file = file.map_err(|refusal| read_error(name, ContentProblem::Refused(refusal).into()))?;
+                let contents = OpenContents { content, layer: layer.record.id, name, file };
+                if contents.file.size != content.size {
+                    let problem = ContentProblem::Size { found: contents.file.size, wanted: content.size };
+                    return Err(read_error(name, problem.into()).into());
+                }
+                Some(contents)
+            }
+        };
+        sink.member(&entry.raw, member, contents.as_ref())?;
+    }
+    Ok(())
+}

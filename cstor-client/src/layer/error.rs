@@ -1,0 +1,115 @@
+//! What can be wrong with a layer's description, its members, and their contents.
+
+use std::io;
+
+use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
+
+use crate::entry::HeaderError;
+use crate::error::{ErrorKind, kind_of_io};
+use crate::tarsplit::{LineError, TarSplitError};
+
+/// A layer's description cannot be read, or one of its members not understood.
+#[derive(Debug, thiserror::Error)]
+#[error("layer {layer:.12}: {}{problem}", match name { Some(name) => format!("\"{}\": ", Escaped(name)), None => String::new() })]
+pub struct ReadError {
+    /// The layer.
+    pub layer: LayerId,
+    /// The member, as its name stands in the tar.
+    pub name: Option<Vec<u8>>,
+    /// What is wrong.
+    #[source]
+    pub problem: ReadProblem,
+}
+
+/// What is wrong with a layer's description or a member.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadProblem {
+    /// The tar-split file.
+    #[error(transparent)]
+    TarSplit(#[from] TarSplitError),
+    /// A header.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A name that cannot be one in a file system.
+    #[error(transparent)]
+    Name(#[from] InvalidPath),
+    /// The members do not add up to the size of the tar.
+    #[error("its members add up to {found} bytes, layers.json says {wanted}")]
+    Total {
+        /// What the tar-split file describes.
+        found: u64,
+        /// `diff-size`.
+        wanted: u64,
+    },
+    /// The contents of a file.
+    #[error(transparent)]
+    Content(#[from] ContentProblem),
+}
+
+/// What is wrong with the contents of a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentProblem {
+    /// It could not be opened.
+    #[error("its contents cannot be opened: {0}")]
+    Refused(Refusal),
+    /// It has another size than its header says.
+    #[error("it has {found} bytes, its header says {wanted}")]
+    Size {
+        /// Of the file.
+        found: u64,
+        /// In the header.
+        wanted: u64,
+    },
+    /// Its checksum is not the one in the tar-split.
+    #[error("its contents are damaged: CRC-64 {found:016x}, its tar-split entry says {wanted:016x}")]
+    Crc {
+        /// Of the contents.
+        found: u64,
+        /// In the tar-split.
+        wanted: u64,
+    },
+    /// It could not be read.
+    #[error("its contents cannot be read: {0}")]
+    Read(#[source] io::Error),
+    /// It disappeared with its layer.
+    #[error("its layer was removed while it was read")]
+    Vanished,
+}
+
+impl ReadError {
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self.problem {
+            ReadProblem::Content(ContentProblem::Refused(Refusal::Denied | Refusal::Unmapped)) => {
+                Some("let the helper open it (--helper auto), and check /etc/subuid and /etc/subgid")
+            }
+            _ => None,
+        }
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match &self.problem {
+            ReadProblem::TarSplit(TarSplitError::LongLine { .. })
+            | ReadProblem::TarSplit(TarSplitError::Line { source: LineError::LongSegment, .. })
+            | ReadProblem::Header(HeaderError::LongExtension(_) | HeaderError::LongXattr { .. }) => ErrorKind::Limit,
+            ReadProblem::Header(HeaderError::Type(_)) => ErrorKind::Unsupported,
+            ReadProblem::Content(problem) => problem.kind(),
+            ReadProblem::TarSplit(_) | ReadProblem::Header(_) | ReadProblem::Name(_) | ReadProblem::Total { .. } => {
+                ErrorKind::Corrupt
+            }
+        }
+    }
+}
+
+impl ContentProblem {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            ContentProblem::Refused(Refusal::NotFound | Refusal::NotRegular) => ErrorKind::Corrupt,
+            ContentProblem::Refused(Refusal::Unmapped | Refusal::Denied) => ErrorKind::Permission,
+            ContentProblem::Refused(Refusal::Io(errno)) => kind_of_io(&io::Error::from_raw_os_error(*errno)),
+            ContentProblem::Read(error) => kind_of_io(error),
+            ContentProblem::Vanished => ErrorKind::Changed,
+            ContentProblem::Size { .. } | ContentProblem::Crc { .. } => ErrorKind::Corrupt,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One layer of a store: what layers.json says of it, and the ways to its members and files.
+
+mod entries;
+mod error;
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+
+use cstor_proto::{LayerId, Refusal, RelPath};
+
+use crate::chain::Chain;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::source::{Escalating, FileSource};
+use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
+
+pub use entries::Entries;
+pub(crate) use entries::open_entries;
+pub use error::{ContentProblem, ReadError, ReadProblem};
+
+/// The shortest prefix of an id that is taken for one.
+const MIN_PREFIX: usize = 3;
+const MAX_CANDIDATES: usize = 5;
+
+/// A layer, as the store described it when it was listed or found.
+#[derive(Clone)]
+pub struct Layer {
+    shared: Arc<Shared>,
+    record: Arc<LayerRecord>,
+}
+
+impl Layer {
+    pub(crate) fn new(shared: &Arc<Shared>, record: &Arc<LayerRecord>) -> Layer {
+        Layer { shared: Arc::clone(shared), record: Arc::clone(record) }
+    }
+
+    /// Finds a layer by its id, a prefix of it of three digits or more, or its diff id.
+    pub fn open(storage: &Storage, reference: &str) -> Result<Layer, StoreError> {
+        storage.layer(reference)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> LayerId {
+        self.record.id
+    }
+
+    /// The layer below it; none for a base.
+    pub fn parent(&self) -> Option<LayerId> {
+        self.record.parent
+    }
+
+    /// Its names; layers rarely have one.
+    pub fn names(&self) -> &[String] {
+        &self.record.names
+    }
+
+    /// The digest of its tar: what an image's configuration calls the diff id.
+    pub fn diff_id(&self) -> Option<Digest> {
+        self.record.diff_digest
+    }
+
+    /// The size of its tar in bytes; none where only a table of contents was pulled.
+    pub fn diff_size(&self) -> Option<u64> {
+        self.record.diff_size
+    }
+
+    /// The digest of the compressed form in which it was pulled.
+    pub fn compressed_digest(&self) -> Option<Digest> {
+        self.record.compressed_digest
+    }
+
+    /// When it was stored, as RFC 3339.
+    pub fn created(&self) -> Option<&str> {
+        self.record.created.as_deref()
+    }
+
+    /// Its members in the order of its tar, and last what follows them. No file of its contents is opened.
+    pub fn entries(&self) -> Result<Entries, Error> {
+        let mut chain = self.open_alone()?;
+        let mut source = Escalating::new(&self.shared);
+        open_entries(&mut chain, 0, &mut source)
+    }
+
+    /// Opens one of its own files for reading; `name` means what it means in the layer's tar.
+    ///
+    /// ```no_run
+    /// # use std::io::Read;
+    /// # use cstor_client::{Layer, Storage};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let storage = Storage::discover()?;
+    /// let mut passwd = String::new();
+    /// Layer::open(&storage, "0f1e2d")?.open_file_std("etc/passwd")?.read_to_string(&mut passwd)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_file_std(&self, name: impl AsRef<[u8]>) -> Result<File, Error> {
+        let chain = self.open_alone()?;
+        let error = |problem| ReadError { layer: self.record.id, name: Some(name.as_ref().to_vec()), problem };
+        let path = RelPath::clean(name.as_ref()).map_err(|invalid| error(ReadProblem::Name(invalid)))?;
+        let wanted = [path];
+        let mut source = Escalating::new(&self.shared);
+        let opened = chain.layers().first().map(|layer| source.open_batch(layer, &wanted)).transpose()?;
+        match opened.into_iter().flatten().next() {
+            Some(Ok(file)) => Ok(File::from(file.fd)),
+            Some(Err(refusal)) => Err(error(ContentProblem::Refused(refusal).into()).into()),
+            None => Err(error(ContentProblem::Refused(Refusal::NotFound).into()).into()),
+        }
+    }
+
+    /// A chain of this layer only.
+    fn open_alone(&self) -> Result<Chain, StoreError> {
+        Chain::open_one(&self.shared, self.record.id)
+    }
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer").field("id", &self.record.id).finish_non_exhaustive()
+    }
+}
+
+/// Finds the one layer that `reference` means.
+pub(crate) fn find<'a>(snapshot: &'a Snapshot, reference: &str) -> Result<&'a Arc<LayerRecord>, StoreError> {
+    let digest = reference.parse::<Digest>().ok();
+    let matches = |layer: &&Arc<LayerRecord>| {
+        let by_id = reference.len() >= MIN_PREFIX && layer.id.to_string().starts_with(reference);
+        by_id || layer.names.iter().any(|name| name == reference) || digest.is_some() && layer.diff_digest == digest
+    };
+    let found: Vec<_> = snapshot.layers().filter(|layer| !layer.incomplete).filter(matches).collect();
+    match found.as_slice() {
+        [] => Err(StoreError::NoLayer { reference: reference.to_owned() }),
+        [layer] => Ok(layer),
+        several => Err(StoreError::AmbiguousLayer {
+            reference: reference.to_owned(),
+            candidates: several.iter().take(MAX_CANDIDATES).map(|layer| layer.id.to_string()).collect(),
+        }),
+    }
+}
