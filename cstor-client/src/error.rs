@@ -8,6 +8,7 @@ pub use crate::entry::HeaderError;
 pub use crate::extract::ExtractError;
 pub use crate::layer::{ContentProblem, ReadError, ReadProblem};
 pub use crate::merge::{MergeError, MergeProblem};
+pub use crate::sink::SinkError;
 pub use crate::source::{BadDescriptor, SourceError};
 pub use crate::store::{LayerPart, StoreError};
 pub use crate::tarsplit::{LineError, TarSplitError};
@@ -53,6 +54,8 @@ pub enum Error {
     Merge(#[from] MergeError),
     /// The access to contents.
     Source(#[from] SourceError),
+    /// The output of a layer.
+    Sink(#[from] SinkError),
     /// The extraction.
     Extract(#[from] ExtractError),
 }
@@ -65,6 +68,7 @@ impl Error {
             Error::Read(error) => error.kind(),
             Error::Merge(error) => error.kind(),
             Error::Source(error) => error.kind(),
+            Error::Sink(error) => error.kind(),
             Error::Extract(error) => error.kind(),
         }
     }
@@ -74,7 +78,8 @@ impl Error {
         match self {
             Error::Store(error) => error.advice(),
             Error::Read(error) => error.advice(),
-            Error::Merge(_) => None,
+            Error::Sink(SinkError::Read(error)) => error.advice(),
+            Error::Merge(_) | Error::Sink(_) => None,
             Error::Source(error) => error.advice(),
             Error::Extract(error) => error.advice(),
         }

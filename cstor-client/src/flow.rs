@@ -36,6 +36,9 @@ pub(crate) trait EntrySink {
     /// What it makes of them.
     type Output;
 
+    /// Whether the output contains the tar's own bytes, which a sparse member does not let be known.
+    const EXACT: bool;
+
     /// Whether the contents of a member are to be opened.
     fn wants(&self, header: &Header) -> ContentNeed;
 
@@ -58,39 +61,48 @@ pub(crate) struct OpenContents<'a> {
     name: &'a [u8],
 }
 
-impl OpenContents<'_> {
-    /// Reads all of it into pieces of `buffer`'s size and checks size and checksum. The pieces that
-    /// `take` got before an error are not to be used.
-    pub(crate) fn read(
-        &self,
-        buffer: &mut [u8],
-        mut take: impl FnMut(&[u8]) -> Result<(), SinkError>,
-    ) -> Result<(), SinkError> {
-        let mut crc = Crc64::new();
-        let mut offset = 0;
-        while offset < self.content.size {
-            let room = usize::try_from(self.content.size - offset).unwrap_or(usize::MAX).min(buffer.len());
-            let Some(space) = buffer.get_mut(..room) else { break };
-            let length = retry_on_intr(|| pread(&self.file.fd, &mut *space, offset))
-                .map_err(|errno| self.damaged(ContentProblem::Read(errno.into())))?;
-            if length == 0 {
-                return Err(self.damaged(ContentProblem::Size { found: offset, wanted: self.content.size }));
-            }
-            let piece = space.get(..length).unwrap_or_default();
-            crc.update(piece);
-            take(piece)?;
-            offset += length as u64;
-        }
-        match self.content.crc {
-            Some(wanted) if wanted != crc.value() => {
-                Err(self.damaged(ContentProblem::Crc { found: crc.value(), wanted }))
-            }
-            _ => Ok(()),
-        }
+impl<'a> OpenContents<'a> {
+    /// Reads it from the beginning.
+    pub(crate) fn reader(&'a self) -> ContentReader<'a> {
+        ContentReader { contents: self, crc: Crc64::new(), offset: 0 }
     }
 
     fn damaged(&self, problem: ContentProblem) -> SinkError {
         SinkError::Read(ReadError { layer: self.layer, name: Some(self.name.to_vec()), problem: problem.into() })
+    }
+}
+
+/// Reads contents and checks size and checksum; what it gave before an error is not to be used.
+pub(crate) struct ContentReader<'a> {
+    contents: &'a OpenContents<'a>,
+    crc: Crc64,
+    offset: u64,
+}
+
+impl ContentReader<'_> {
+    /// Fills some of `space`, which is not empty; 0 at the end, when everything was right.
+    pub(crate) fn fill(&mut self, space: &mut [u8]) -> Result<usize, SinkError> {
+        let OpenContents { file, content, .. } = self.contents;
+        let left = content.size - self.offset;
+        if left == 0 {
+            return match content.crc {
+                Some(wanted) if wanted != self.crc.value() => {
+                    Err(self.contents.damaged(ContentProblem::Crc { found: self.crc.value(), wanted }))
+                }
+                _ => Ok(0),
+            };
+        }
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(space.len());
+        let space = space.get_mut(..room).unwrap_or_default();
+        let length = retry_on_intr(|| pread(&file.fd, &mut *space, self.offset))
+            .map_err(|errno| self.contents.damaged(ContentProblem::Read(errno.into())))?;
+        if length == 0 {
+            let problem = ContentProblem::Size { found: self.offset, wanted: content.size };
+            return Err(self.contents.damaged(problem));
+        }
+        self.crc.update(space.get(..length).unwrap_or_default());
+        self.offset += length as u64;
+        Ok(length)
     }
 }
 
@@ -137,7 +149,8 @@ fn deliver<S: EntrySink>(
     source: &mut dyn FileSource,
     sink: &mut S,
 ) -> Result<(), Error> {
-    let read_error = |name: &[u8], problem: ReadProblem| ReadError { layer: layer.record.id, name: Some(name.to_vec()), problem };
+    let read_error =
+        |name: &[u8], problem: ReadProblem| ReadError { layer: layer.record.id, name: Some(name.to_vec()), problem };
     let wanted = waiting.iter().filter(|entry| is_wanted(sink, entry)).filter_map(|entry| entry.member.as_ref());
     let places = wanted.map(|member| {
         let name = &member.header.path;
@@ -151,6 +164,9 @@ fn deliver<S: EntrySink>(
             continue;
         };
         let name = &member.header.path;
+        if S::EXACT && member.sparse {
+            return Err(read_error(name, ReadProblem::Sparse).into());
+        }
         let contents = match member.content.filter(|_| is_wanted(sink, &entry)) {
             None => None,
             Some(content) => {

@@ -132,13 +132,15 @@ impl<'de> Deserialize<'de> for RelPath {
 }
 
 /// Shows a name so that it can do nothing to a terminal: control characters, bidirectional and
-/// zero-width marks, backslashes and bytes that are not UTF-8 become escapes (CVE-2023-28486).
+/// zero-width marks, backslashes and bytes that are not UTF-8 become escapes (CVE-2023-28486). What is
+/// longer than any name of a real file is cut.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
+        let shown = self.0.get(..MAX_SHOWN).unwrap_or(self.0);
+        for chunk in shown.utf8_chunks() {
             for character in chunk.valid().chars() {
                 match character {
                     '\\' => f.write_str("\\\\")?,
@@ -152,9 +154,15 @@ impl fmt::Display for Escaped<'_> {
                 write!(f, "\\x{byte:02x}")?;
             }
         }
-        Ok(())
+        match self.0.len() {
+            length if length > MAX_SHOWN => write!(f, "… ({length} bytes)"),
+            _ => Ok(()),
+        }
     }
 }
+
+/// How many bytes of a name are shown.
+const MAX_SHOWN: usize = 1024;
 
 /// Zero-width characters, line separators, bidirectional controls and the byte order mark.
 fn acts_on_display(c: char) -> bool {
@@ -222,5 +230,6 @@ mod tests {
         for (name, shown) in table {
             assert_eq!(Escaped(name).to_string(), *shown);
         }
+        assert!(Escaped(&[b'n'; 5000]).to_string().ends_with("n… (5000 bytes)"));
     }
 }

@@ -66,17 +66,15 @@ impl Assembler {
     }
 
     fn member(&mut self, name: &[u8], entry_size: u64, crc: Option<u64>) -> Result<Member, HeaderError> {
-        let (padding, headers) = self.pending.split_at_checked(self.padding).ok_or(HeaderError::Short)?;
-        if padding.iter().any(|&byte| byte != 0) {
-            return Err(HeaderError::Padding);
-        }
+        // What the padding is made of means nothing.
+        let headers = self.pending.get(self.padding..).ok_or(HeaderError::Short)?;
         let parsed = parse(headers)?;
         // Go leaves out nothing of a name, but an empty one has no key in the JSON.
         if parsed.header.path != name && parsed.header.kind != Kind::PaxGlobal {
             return Err(HeaderError::OtherName(parsed.header.path));
         }
         let has_content = parsed.header.kind == Kind::File;
-        if has_content && parsed.size != entry_size {
+        if parsed.size != entry_size {
             return Err(HeaderError::OtherSize { header: parsed.size, entry: entry_size });
         }
         let size = if has_content { entry_size } else { 0 };
@@ -85,9 +83,10 @@ impl Assembler {
             After::Padding(size) => (BLOCK - (size % BLOCK as u64) as usize) % BLOCK,
             After::Nothing => 0,
         };
-        self.sparse |= has_content && matches!(parsed.after, After::Nothing);
+        let sparse = has_content && matches!(parsed.after, After::Nothing);
+        self.sparse |= sparse;
         let content = (size > 0).then_some(Content { size, crc });
-        Ok(Member { header: parsed.header, content })
+        Ok(Member { header: parsed.header, content, sparse })
     }
 }
 

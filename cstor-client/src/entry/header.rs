@@ -119,7 +119,4 @@ pub enum HeaderError {
         /// In the entry.
         entry: u64,
     },
-    /// What stands between two members is not the padding of the first.
-    #[error("the padding before its header is damaged")]
-    Padding,
 }

@@ -28,6 +28,9 @@ pub struct Member {
     pub header: Header,
     /// The contents that follow; none where there are none.
     pub content: Option<Content>,
+    /// Whether the tar has the contents in a form without holes, which the tar-split does not keep:
+    /// `content` is about the file as it was unpacked.
+    pub sparse: bool,
 }
 
 /// Contents that follow a header.

@@ -45,7 +45,7 @@ pub enum ExtractError {
         source: io::Error,
     },
     /// The result would lose something, and the caller wants none of that.
-    #[error("the result would lose something: {0}")]
+    #[error("the image: a result would be without: {0}")]
     Lossy(Losses),
     /// The image has a device, and the caller wants that to be an error.
     #[error("\"{}\": a device node", Escaped(path))]
@@ -75,7 +75,7 @@ pub enum ExtractError {
         limit: usize,
     },
     /// All contents together are more than the limit.
-    #[error("the files have {bytes} bytes in all, more than {limit}")]
+    #[error("the image: its files have {bytes} bytes in all, more than {limit}")]
     TooMuch {
         /// In all.
         bytes: u64,

@@ -185,7 +185,7 @@ impl Extractor {
         if plan.needs_helper
             && let Some(proxied) = source.proxied()
         {
-            proxied.start_early()?;
+            proxied.start_early();
         }
         progress.planned(plan.files, plan.bytes);
         let counters = Counters::default();

@@ -4,6 +4,7 @@ use std::io;
 
 use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
 
+use crate::digest::Digest;
 use crate::entry::HeaderError;
 use crate::error::{ErrorKind, kind_of_io};
 use crate::tarsplit::{LineError, TarSplitError};
@@ -41,6 +42,17 @@ pub enum ReadProblem {
         /// `diff-size`.
         wanted: u64,
     },
+    /// A tar of another digest than the layer has.
+    #[error("its tar has the digest {found}, layers.json says {wanted}")]
+    Digest {
+        /// Of the tar.
+        found: Digest,
+        /// `diff-digest`.
+        wanted: Digest,
+    },
+    /// A sparse member, whose stored form the tar-split does not describe.
+    #[error("a sparse file: the tar cannot be rebuilt, only extracted")]
+    Sparse,
     /// The contents of a file.
     #[error(transparent)]
     Content(#[from] ContentProblem),
@@ -92,11 +104,13 @@ impl ReadError {
             ReadProblem::TarSplit(TarSplitError::LongLine { .. })
             | ReadProblem::TarSplit(TarSplitError::Line { source: LineError::LongSegment, .. })
             | ReadProblem::Header(HeaderError::LongExtension(_) | HeaderError::LongXattr { .. }) => ErrorKind::Limit,
-            ReadProblem::Header(HeaderError::Type(_)) => ErrorKind::Unsupported,
+            ReadProblem::Header(HeaderError::Type(_)) | ReadProblem::Sparse => ErrorKind::Unsupported,
             ReadProblem::Content(problem) => problem.kind(),
-            ReadProblem::TarSplit(_) | ReadProblem::Header(_) | ReadProblem::Name(_) | ReadProblem::Total { .. } => {
-                ErrorKind::Corrupt
-            }
+            ReadProblem::TarSplit(_)
+            | ReadProblem::Header(_)
+            | ReadProblem::Name(_)
+            | ReadProblem::Total { .. }
+            | ReadProblem::Digest { .. } => ErrorKind::Corrupt,
         }
     }
 }

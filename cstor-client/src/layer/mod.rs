@@ -5,6 +5,7 @@ mod error;
 
 use std::fmt;
 use std::fs::File;
+use std::io::Write;
 use std::sync::Arc;
 
 use cstor_proto::{LayerId, Refusal, RelPath};
@@ -12,6 +13,8 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 use crate::chain::Chain;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::flow::{self, EntrySink};
+use crate::sink::TarSink;
 use crate::source::{Escalating, FileSource};
 use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
 
@@ -82,6 +85,43 @@ impl Layer {
         open_entries(&mut chain, 0, &mut source)
     }
 
+    /// Writes its exact tar: the bytes that it was pulled, loaded or built as, uncompressed.
+    ///
+    /// Every file is held against its checksum, and with [`Verify::Digest`] all of it against the
+    /// layer's digest and size. What was written before an error is not the layer.
+    ///
+    /// ```no_run
+    /// # use cstor_client::{Layer, Storage, Verify};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = Layer::open(&Storage::discover()?, "0f1e2d")?;
+    /// let size = layer.export(std::io::sink(), Verify::Digest)?;
+    /// assert_eq!(Some(size), layer.diff_size());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn export(&self, out: impl Write, verify: Verify) -> Result<u64, Error> {
+        let hash = verify == Verify::Digest && self.record.diff_digest.is_some();
+        let written = self.pump(TarSink::new(out, hash))?;
+        if let (Some(found), Some(wanted)) = (written.digest, self.record.diff_digest)
+            && found != wanted
+        {
+            let problem = ReadProblem::Digest { found, wanted };
+            return Err(ReadError { layer: self.record.id, name: None, problem }.into());
+        }
+        Ok(written.size)
+    }
+
+    /// Passes its entries to a sink.
+    fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, Error> {
+        let mut chain = self.open_alone()?;
+        let mut source = Escalating::new(&self.shared);
+        let entries = open_entries(&mut chain, 0, &mut source)?;
+        match chain.layers().first() {
+            Some(layer) => flow::pump(entries, layer, &mut source, sink),
+            None => Err(StoreError::Vanished { layer: self.record.id }.into()),
+        }
+    }
+
     /// Opens one of its own files for reading; `name` means what it means in the layer's tar.
     ///
     /// ```no_run
@@ -118,6 +158,16 @@ impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Layer").field("id", &self.record.id).finish_non_exhaustive()
     }
+}
+
+/// How far an export is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// Every file against its checksum, and the whole against the layer's digest.
+    #[default]
+    Digest,
+    /// Every file against its checksum.
+    Crc,
 }
 
 /// Finds the one layer that `reference` means.

@@ -89,7 +89,6 @@ impl SharedHelper {
     ) -> Result<T, SourceError> {
         let mut slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*slot, Slot::NotStarted) {
-            *slot = Slot::Gone;
             *slot = Slot::Running(HelperProcess::start(roots, Arc::clone(&self.interrupt))?);
         }
         let Slot::Running(process) = &mut *slot else {

@@ -51,9 +51,12 @@ impl Proxied {
         IN_FLIGHT * self.limits.batch
     }
 
-    /// Starts the helper, so that it gets ready while the client works.
-    pub(crate) fn start_early(&self) -> Result<(), SourceError> {
-        self.helper.start(&roots(&self.shared))
+    /// Starts the helper, so that it gets ready while the client works. If that fails it does not matter
+    /// until a file is refused: headers tell less than the files themselves.
+    pub(crate) fn start_early(&self) {
+        if let Err(error) = self.helper.start(&roots(&self.shared)) {
+            tracing::debug!(%error, "the helper cannot be started early");
+        }
     }
 }
 

@@ -51,6 +51,9 @@ pub enum LineError {
     /// A checksum that has not eight bytes.
     #[error("a checksum of {0} bytes")]
     Checksum(usize),
+    /// Contents without a checksum.
+    #[error("contents without a checksum")]
+    NoChecksum,
     /// A size below zero.
     #[error("a size of {0}")]
     Size(i64),
@@ -122,6 +125,9 @@ impl Json<'_> {
             }
         };
         let size = u64::try_from(self.size).map_err(|_| LineError::Size(self.size))?;
+        if size > 0 && crc.is_none() {
+            return Err(LineError::NoChecksum);
+        }
         Ok(Line::File { name, size, crc })
     }
 }
@@ -162,6 +168,7 @@ mod tests {
             (r#"{"type":1,"name":"a"}"#, |e| matches!(e, LineError::Json(_))),
             (r#"{"type":3,"position":0}"#, |e| matches!(e, LineError::Type(3))),
             (r#"{"type":1,"position":1}"#, |e| matches!(e, LineError::Position { found: 1, wanted: 0 })),
+            (r#"{"type":1,"size":1,"payload":null,"position":0}"#, |e| matches!(e, LineError::NoChecksum)),
             (r#"{"type":1,"size":-1,"position":0}"#, |e| matches!(e, LineError::Size(-1))),
             (r#"{"type":1,"size":9223372036854775808,"position":0}"#, |e| matches!(e, LineError::Json(_))),
             (r#"{"type":1,"payload":"AAA=","position":0}"#, |e| matches!(e, LineError::Checksum(2))),

@@ -1,0 +1,41 @@
+//! What the members of a layer can become. Each file is one answer; the loop that feeds them is `flow.rs`.
+
+mod digest;
+mod tar;
+
+use std::io;
+
+pub(crate) use tar::TarSink;
+
+use crate::error::{ErrorKind, ReadError};
+
+/// A sink could not take a member, or not complete its output.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The contents of a member are damaged.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The output cannot be written.
+    #[error("the output: cannot be written: {0}")]
+    Write(#[source] io::Error),
+    /// A thread that works on the output has ended.
+    #[error("the output: a thread that works on it ended unexpectedly")]
+    Thread,
+}
+
+impl SinkError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            SinkError::Read(error) => error.kind(),
+            SinkError::Write(_) => ErrorKind::Destination,
+            SinkError::Thread => ErrorKind::Failure,
+        }
+    }
+
+    /// Whether the reader of the output has gone away.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, SinkError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
