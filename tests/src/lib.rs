@@ -1,1 +1,9 @@
-//! placeholder
+//! What the tests of cstor share. Nothing here is part of the product: it starts processes, reads by path and panics
+//! when the lab is not what it should be.
+
+#![forbid(unsafe_code)]
+
+pub mod forge;
+pub mod lab;
+pub mod run;
+pub mod tree;
