@@ -123,7 +123,7 @@ fn open_parts(shared: &Shared, record: &LayerRecord) -> Result<(Option<OwnedFd>,
     let part = |part, opened: Result<OwnedFd, Refusal>| match opened {
         Ok(fd) => Ok(Some(fd)),
         Err(Refusal::Denied | Refusal::Unmapped) => Ok(None),
-        Err(refusal) => Err(StoreError::LayerPart { layer: record.id, part, refusal }),
+        Err(refusal) => Err(part_error(record, part, refusal)),
     };
     Ok((
         part(LayerPart::TarSplit, open::tar_split(root.dir(), record.id))?,
@@ -134,10 +134,19 @@ fn open_parts(shared: &Shared, record: &LayerRecord) -> Result<(Option<OwnedFd>,
 /// The error for a part of a layer that cannot be opened outside of the lock: whether podman removed the
 /// layer meanwhile decides what it means.
 pub(crate) fn refused(shared: &Shared, record: &LayerRecord, part: LayerPart, refusal: Refusal) -> StoreError {
-    if refusal == Refusal::NotFound && is_lost(shared, record) {
-        return StoreError::Vanished { layer: record.id };
+    match refusal {
+        Refusal::NotFound if is_lost(shared, record) => StoreError::Vanished { layer: record.id },
+        refusal => part_error(record, part, refusal),
     }
-    StoreError::LayerPart { layer: record.id, part, refusal }
+}
+
+fn part_error(record: &LayerRecord, part: LayerPart, refusal: Refusal) -> StoreError {
+    // What was committed, pulled or loaded has a digest, and a tar-split.
+    let committed = record.diff_digest.is_some() || record.compressed_digest.is_some();
+    match (part, refusal) {
+        (LayerPart::TarSplit, Refusal::NotFound) if !committed => StoreError::NoTar { layer: record.id },
+        _ => StoreError::LayerPart { layer: record.id, part, refusal },
+    }
 }
 
 fn is_lost(shared: &Shared, record: &LayerRecord) -> bool {

@@ -45,6 +45,12 @@ pub(crate) trait EntrySink {
     /// Takes one member: the bytes before its contents, what they mean, and the contents if it wanted them.
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError>;
 
+    /// Takes the error of a member whose contents cannot be opened, or have another size. To give it back
+    /// ends everything; to keep it passes over the member.
+    fn refused(&mut self, error: ReadError) -> Result<(), ReadError> {
+        Err(error)
+    }
+
     /// Takes what follows the last member.
     fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError>;
 
@@ -65,6 +71,16 @@ impl<'a> OpenContents<'a> {
     /// Reads it from the beginning.
     pub(crate) fn reader(&'a self) -> ContentReader<'a> {
         ContentReader { contents: self, crc: Crc64::new(), offset: 0 }
+    }
+
+    /// In bytes; the file had as many when it was opened.
+    pub(crate) fn size(&self) -> u64 {
+        self.content.size
+    }
+
+    /// The error for a file that turns out to be shorter.
+    pub(crate) fn cut_short(&self, found: u64) -> SinkError {
+        self.damaged(ContentProblem::Size { found, wanted: self.content.size })
     }
 
     fn damaged(&self, problem: ContentProblem) -> SinkError {
@@ -97,8 +113,7 @@ impl ContentReader<'_> {
         let length = retry_on_intr(|| pread(&file.fd, &mut *space, self.offset))
             .map_err(|errno| self.contents.damaged(ContentProblem::Read(errno.into())))?;
         if length == 0 {
-            let problem = ContentProblem::Size { found: self.offset, wanted: content.size };
-            return Err(self.contents.damaged(problem));
+            return Err(self.contents.cut_short(self.offset));
         }
         self.crc.update(space.get(..length).unwrap_or_default());
         self.offset += length as u64;
@@ -169,18 +184,24 @@ fn deliver<S: EntrySink>(
         }
         let contents = match member.content.filter(|_| is_wanted(sink, &entry)) {
             None => None,
-            Some(content) => {
-                let file = opened.next().unwrap_or(Err(Refusal::NotFound));
-                let file = file.map_err(|refusal| read_error(name, ContentProblem::Refused(refusal).into()))?;
-                let contents = OpenContents { content, layer: layer.record.id, name, file };
-                if contents.file.size != content.size {
-                    let problem = ContentProblem::Size { found: contents.file.size, wanted: content.size };
-                    return Err(read_error(name, problem.into()).into());
+            Some(content) => match check(opened.next().unwrap_or(Err(Refusal::NotFound)), content) {
+                Ok(file) => Some(OpenContents { content, layer: layer.record.id, name, file }),
+                Err(problem) => {
+                    sink.refused(read_error(name, problem.into()))?;
+                    continue;
                 }
-                Some(contents)
-            }
+            },
         };
         sink.member(&entry.raw, member, contents.as_ref())?;
     }
     Ok(())
+}
+
+fn check(opened: Result<OpenedFile, Refusal>, content: Content) -> Result<OpenedFile, ContentProblem> {
+    let file = opened.map_err(ContentProblem::Refused)?;
+    if file.size == content.size {
+        Ok(file)
+    } else {
+        Err(ContentProblem::Size { found: file.size, wanted: content.size })
+    }
 }

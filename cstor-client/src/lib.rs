@@ -36,5 +36,6 @@ pub use error::{Error, ErrorKind};
 pub use image::{Config, History, Image, Manifest};
 pub use layer::{Entries, Layer, Verify};
 pub use proxy::{ProxiedStorage, init_if_helper};
+pub use sink::Level;
 pub use source::HelperPolicy;
 pub use store::{Container, Storage};

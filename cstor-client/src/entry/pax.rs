@@ -43,7 +43,8 @@ impl Records {
 
     fn apply(&mut self, keyword: &[u8], value: &[u8]) -> Result<(), HeaderError> {
         match keyword {
-            // An empty number keeps the header's own field (archive/tar reader.go, `mergePAX`).
+            // An empty value takes a record back (pax, "Extended Header"); Go's reader, and so podman, leaves
+            // the header's own field, and no extended attribute.
             b"size" | b"uid" | b"gid" | b"mtime" if value.is_empty() => {}
             b"path" => self.path = Some(name(value)?),
             b"linkpath" => self.link = Some(name(value)?),
@@ -57,7 +58,7 @@ impl Records {
                 self.sparse();
             }
             _ => {
-                if let Some(attribute) = keyword.strip_prefix(XATTR) {
+                if let Some(attribute) = keyword.strip_prefix(XATTR).filter(|_| !value.is_empty()) {
                     self.xattr(attribute, value)?;
                 }
             }

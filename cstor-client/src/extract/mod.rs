@@ -27,6 +27,7 @@ pub use report::{Losses, Progress, Report, Silent};
 
 use crate::chain::Chain;
 use crate::image::Image;
+use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
 use crate::source::Escalating;
 use destination::Staging;
@@ -155,7 +156,14 @@ impl Extractor {
         self.extract_with(image, destination.as_ref(), &Silent)
     }
 
-    /// The same, telling `progress` how it comes along.
+    /// Extracts what one layer has of its own, without those below it; its whiteouts leave nothing.
+    pub fn extract_layer(&self, layer: &Layer, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
+        let mut chain = layer.open_alone()?;
+        let tree = merge::merge(&mut chain, &mut |_, _| {})?;
+        self.place(&chain, &tree, destination.as_ref(), &Silent)
+    }
+
+    /// Extracts an image, telling `progress` how it comes along.
     pub fn extract_with(
         &self,
         image: &Image,

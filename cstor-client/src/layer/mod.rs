@@ -6,6 +6,7 @@ mod error;
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use cstor_proto::{LayerId, Refusal, RelPath};
@@ -14,7 +15,7 @@ use crate::chain::Chain;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::flow::{self, EntrySink};
-use crate::sink::TarSink;
+use crate::sink::{CheckSink, Level, TarSink, UncheckedTarSink};
 use crate::source::{Escalating, FileSource};
 use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
 
@@ -78,6 +79,12 @@ impl Layer {
         self.record.created.as_deref()
     }
 
+    /// The layers from its base up to itself.
+    pub fn chain(&self) -> Result<Vec<Layer>, StoreError> {
+        let records = Chain::records(&*self.shared.snapshot()?, Some(self.record.id))?;
+        Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
+    }
+
     /// Its members in the order of its tar, and last what follows them. No file of its contents is opened.
     pub fn entries(&self) -> Result<Entries, Error> {
         let mut chain = self.open_alone()?;
@@ -102,13 +109,35 @@ impl Layer {
     pub fn export(&self, out: impl Write, verify: Verify) -> Result<u64, Error> {
         let hash = verify == Verify::Digest && self.record.diff_digest.is_some();
         let written = self.pump(TarSink::new(out, hash))?;
-        if let (Some(found), Some(wanted)) = (written.digest, self.record.diff_digest)
-            && found != wanted
-        {
-            let problem = ReadProblem::Digest { found, wanted };
-            return Err(ReadError { layer: self.record.id, name: None, problem }.into());
-        }
+        self.check_digest(written.digest)?;
         Ok(written.size)
+    }
+
+    /// Looks for damage and says everything it finds; an error is what kept it from looking further.
+    pub fn verify(&self, level: Level) -> Result<Vec<ReadError>, Error> {
+        let checked = match self.pump(CheckSink::new(level)) {
+            // Damage of the description itself: nothing behind it can be understood.
+            Err(Error::Read(error)) => return Ok(vec![error]),
+            checked => checked?,
+        };
+        let mut findings = checked.findings;
+        findings.extend(self.check_digest(checked.digest).err());
+        Ok(findings)
+    }
+
+    fn check_digest(&self, digest: Option<Digest>) -> Result<(), ReadError> {
+        match (digest, self.record.diff_digest) {
+            (Some(found), Some(wanted)) if found != wanted => {
+                Err(ReadError { layer: self.record.id, name: None, problem: ReadProblem::Digest { found, wanted } })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes its tar without looking at the contents: the kernel moves them, and no checksum is held
+    /// against anything but the size of each file.
+    pub fn export_unchecked(&self, out: impl Write + AsFd) -> Result<u64, Error> {
+        self.pump(UncheckedTarSink::new(out))
     }
 
     /// Passes its entries to a sink.
@@ -149,7 +178,7 @@ impl Layer {
     }
 
     /// A chain of this layer only.
-    fn open_alone(&self) -> Result<Chain, StoreError> {
+    pub(crate) fn open_alone(&self) -> Result<Chain, StoreError> {
         Chain::open_one(&self.shared, self.record.id)
     }
 }
@@ -162,6 +191,7 @@ impl fmt::Debug for Layer {
 
 /// How far an export is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Verify {
     /// Every file against its checksum, and the whole against the layer's digest.
     #[default]

@@ -1,11 +1,16 @@
 //! What the members of a layer can become. Each file is one answer; the loop that feeds them is `flow.rs`.
 
+mod check;
 mod digest;
 mod tar;
+mod unchecked;
 
 use std::io;
 
+pub(crate) use check::CheckSink;
+pub use check::Level;
 pub(crate) use tar::TarSink;
+pub(crate) use unchecked::UncheckedTarSink;
 
 use crate::error::{ErrorKind, ReadError};
 

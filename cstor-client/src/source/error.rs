@@ -19,6 +19,12 @@ pub enum SourceError {
         /// The executable that looked.
         beside: PathBuf,
     },
+    /// There is none where `CSTOR_HELPER` says.
+    #[error("{}: no helper here, though CSTOR_HELPER says so", path.display())]
+    NamedHelper {
+        /// Its value.
+        path: PathBuf,
+    },
     /// The helper executable could be replaced by anybody.
     #[error("{}: the helper executable is writable by others", path.display())]
     UnsafeHelper {
@@ -151,6 +157,7 @@ impl SourceError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         Some(match self {
             SourceError::NoHelper { .. } => "install cstor-helper beside cstor, or set CSTOR_HELPER",
+            SourceError::NamedHelper { .. } => "correct or unset CSTOR_HELPER",
             SourceError::UnsafeHelper { .. } => "remove the write permission of others",
             SourceError::NotInitialised | SourceError::TooManyThreads { .. } => {
                 "call init_if_helper() first in main, before any thread is started"

@@ -85,8 +85,10 @@ impl Executable {
             return Ok(Executable::Myself(own));
         }
         let directory = own.parent().unwrap_or(Path::new("/"));
+        if let Some(path) = named_by_user() {
+            return check(&path)?.map(Executable::Separate).ok_or(SourceError::NamedHelper { path });
+        }
         let places = [
-            named_by_user(),
             Some(directory.join("cstor-helper")),
             Some(directory.join("../libexec/cstor/cstor-helper")),
             BUILT_IN_DIR.map(|dir| Path::new(dir).join("cstor-helper")),

@@ -197,6 +197,12 @@ pub enum StoreError {
         /// Why.
         refusal: Refusal,
     },
+    /// A layer that no tar was ever made of.
+    #[error("layer {layer}: has no tar-split: it is the writable layer of a container, or was never committed")]
+    NoTar {
+        /// The layer.
+        layer: LayerId,
+    },
     /// A layer disappeared while it was read.
     #[error("layer {layer}: removed while it was read")]
     Vanished {
@@ -292,7 +298,7 @@ impl StoreError {
             | StoreError::AmbiguousImage { .. }
             | StoreError::NoLayer { .. }
             | StoreError::AmbiguousLayer { .. } => ErrorKind::NotFound,
-            StoreError::Driver { .. } => ErrorKind::Unsupported,
+            StoreError::Driver { .. } | StoreError::NoTar { .. } => ErrorKind::Unsupported,
             StoreError::ForeignStore { .. } => ErrorKind::Permission,
             StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
                 ErrorKind::Limit
@@ -332,6 +338,7 @@ impl StoreError {
             StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
             StoreError::ForeignStore { .. } => "run as that user, for example with `sudo -u`",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
+            StoreError::NoTar { .. } => "commit the container with podman first",
             StoreError::NoImage { .. } => "`cstor image list` shows the images",
             StoreError::AmbiguousImage { .. } => "name one of them in full",
             StoreError::Incomplete { .. } => "pull or build the image again",

@@ -83,6 +83,15 @@ impl Root {
         Ok(bytes)
     }
 
+    /// Where a symlink leads to; none if there is none of this name.
+    pub(super) fn read_link(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match rustix::fs::readlinkat(&self.dir, path, Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(StoreError::read(self.path.join(path), errno)),
+        }
+    }
+
     fn open_regular(&self, path: &str) -> Result<OwnedFd, StoreError> {
         let full = || self.path.join(path);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -12,6 +12,7 @@ mod file;
 mod images;
 mod json;
 mod layers;
+mod links;
 mod lock;
 mod snapshot;
 
@@ -19,7 +20,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cstor_proto::StoreIndex;
+use cstor_proto::{LayerId, StoreIndex};
 
 pub use containers::Container;
 pub use error::{LayerPart, StoreError};
@@ -130,11 +131,28 @@ impl Storage {
         Ok(complete.map(|record| Layer::new(&self.shared, record)).collect())
     }
 
-    /// Finds one layer by its id, a prefix of it of three digits or more, or its diff id.
+    /// Finds one layer by its id, a prefix of it of three digits or more, its diff id or its link id.
     pub fn layer(&self, reference: &str) -> Result<Layer, StoreError> {
         let snapshot = self.shared.snapshot()?;
+        if let Some(linked) = self.resolve_link(reference)? {
+            let record = snapshot.layer(linked).ok_or(StoreError::LayerMissing { layer: linked, child: None })?;
+            return Ok(Layer::new(&self.shared, record));
+        }
         let record = layer::find(&snapshot, reference)?;
         Ok(Layer::new(&self.shared, record))
+    }
+
+    /// The layer that a link id of the overlay driver stands for; none if it is not a link id, or unknown.
+    pub fn resolve_link(&self, link: &str) -> Result<Option<LayerId>, StoreError> {
+        if !links::is_link_id(link) {
+            return Ok(None);
+        }
+        for root in &self.shared.roots {
+            if let Some(layer) = links::resolve(root, link)? {
+                return Ok(Some(layer));
+            }
+        }
+        Ok(None)
     }
 
     /// All containers, in the order of containers.json.

@@ -37,6 +37,15 @@ pub(crate) struct Store {
 pub(crate) enum Command {
     /// Extract an image to a directory; the same as `image extract`.
     Extract(Extract),
+    /// Look at, export and extract single layers.
+    Layer {
+        #[command(subcommand)]
+        command: LayerCommand,
+    },
+    /// Print the id of the layer that a link id of the overlay driver stands for.
+    ResolveLink(ResolveLink),
+    /// Look for damage: of an image or a layer, or of everything in the store.
+    Verify(Check),
     /// List, look at and extract images.
     Image {
         #[command(subcommand)]
@@ -63,6 +72,16 @@ pub(crate) struct Extract {
     pub(crate) image: String,
     /// The directory to extract to; it must not exist, or be empty.
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) how: ExtractHow,
+    /// How to show progress: a bar on a terminal, lines, or not at all.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) progress: ProgressHow,
+}
+
+/// How files are placed.
+#[derive(Debug, Group)]
+pub(crate) struct ExtractHow {
     /// Whether contents share the store's disk space: where the file system can, or not at all, or never.
     #[arg(long, value_enum, default_value_t, value_name = "WHEN", conflicts_with = "no_reflinks")]
     pub(crate) reflink: ReflinkWhen,
@@ -87,9 +106,90 @@ pub(crate) struct Extract {
     /// Replace a directory that is not empty, once the new one is complete.
     #[arg(long)]
     pub(crate) replace: bool,
-    /// How to show progress: a bar on a terminal, lines, or not at all.
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LayerCommand {
+    /// List the layers of the store.
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show a layer, and with --chain those below it.
+    Inspect(InspectLayer),
+    /// Write the exact tar of a layer.
+    Export(Export),
+    /// Extract what a layer has of its own.
+    Extract(ExtractLayer),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct InspectLayer {
+    /// The layer: its id or the beginning of it, its diff id, or its link id.
+    pub(crate) layer: String,
+    /// Show the layers below it too, the base first.
+    #[arg(long)]
+    pub(crate) chain: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Export {
+    /// The layer: its id or the beginning of it, its diff id, or its link id.
+    pub(crate) layer: String,
+    /// The file to write, which appears when it is complete; by default standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How far the tar is checked on the way: against the layer's digest, file by file, or not at all.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    pub(crate) progress: ProgressHow,
+    pub(crate) verify: VerifyHow,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ExtractLayer {
+    /// The layer: its id or the beginning of it, its diff id, or its link id.
+    pub(crate) layer: String,
+    /// The directory to extract to; it must not exist, or be empty.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) how: ExtractHow,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ResolveLink {
+    /// The link id: 26 capital letters and digits.
+    pub(crate) link: String,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Check {
+    /// An image or a layer; an image is looked for first.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) target: Option<String>,
+    /// Every layer of the store.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// How closely to look: at the description alone, at every file, or at the digest of the whole as well.
+    #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+    pub(crate) level: CheckLevel,
+    /// A line for each finding, or JSON for programs.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum VerifyHow {
+    #[default]
+    Digest,
+    Crc,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum CheckLevel {
+    Structure,
+    Crc,
+    #[default]
+    Digest,
 }
 
 #[derive(Debug, Group)]
@@ -187,7 +287,7 @@ impl From<DeviceNodes> for Devices {
     }
 }
 
-impl Extract {
+impl ExtractHow {
     pub(crate) fn reflink(&self) -> Reflink {
         match self.reflink {
             _ if self.no_reflinks => Reflink::Never,

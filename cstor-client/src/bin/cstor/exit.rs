@@ -2,10 +2,11 @@
 
 use std::error::Error as _;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cstor_client::error::{ExtractError, StoreError};
-use cstor_client::{Error, ErrorKind};
+use cstor_client::{Error, ErrorKind, Escaped};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -14,6 +15,20 @@ pub(crate) enum Failure {
     Library(Box<Error>),
     /// Standard output cannot be written.
     Output(io::Error),
+    /// Standard output is a terminal, which a tar would leave in disorder.
+    Terminal,
+    /// A file cannot be written.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something is damaged; what it is was printed.
+    Damaged {
+        /// How many findings.
+        findings: usize,
+    },
     /// A signal cannot be caught.
     Signal(io::Error),
     /// A signal asked to stop, by its number.
@@ -50,6 +65,15 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
         // Whoever reads the output has seen enough.
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Failure::Output(error) => (1, format!("standard output: cannot be written: {error}")),
+        Failure::Terminal => (2, "standard output: is a terminal: name a file with -o, or pipe it".to_owned()),
+        Failure::File { path, source } => {
+            let path = Escaped(path.as_os_str().as_encoded_bytes());
+            (10, format!("{path}: cannot be written: {source}: choose another file, or make room there"))
+        }
+        Failure::Damaged { findings } => {
+            (4, format!("the store: {findings} findings of damage: pull or build the images named above again"))
+        }
+        Failure::Library(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
         Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
         Failure::Stopped(signal) => (
             128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
@@ -62,8 +86,12 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
     ExitCode::from(code)
 }
 
+fn is_broken_pipe(error: &Error) -> bool {
+    matches!(error, Error::Sink(error) if error.is_broken_pipe())
+}
+
 /// `<object>: <what is wrong>: <what to do>`, where what is wrong ends with the innermost cause.
-fn describe(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

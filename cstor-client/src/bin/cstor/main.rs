@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use args::{Args, Command, ImageCommand};
+use args::{Args, Command, ImageCommand, LayerCommand};
 use exit::Failure;
 
 fn main() -> ExitCode {
@@ -33,6 +33,16 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Extract(extract) => cmd::extract::run(&args.store, extract),
+        Command::Layer { command: LayerCommand::List(list) } => {
+            cmd::layer_list::run(&args.store, list, &mut io::stdout())
+        }
+        Command::Layer { command: LayerCommand::Inspect(inspect) } => {
+            cmd::layer_inspect::run(&args.store, inspect, &mut io::stdout())
+        }
+        Command::Layer { command: LayerCommand::Export(export) } => cmd::layer_export::run(&args.store, export),
+        Command::Layer { command: LayerCommand::Extract(extract) } => cmd::extract::run_layer(&args.store, extract),
+        Command::ResolveLink(link) => cmd::resolve_link::run(&args.store, link, &mut io::stdout()),
+        Command::Verify(check) => cmd::verify::run(&args.store, check, &mut io::stdout()),
         Command::Image { command: ImageCommand::Extract(extract) } => cmd::extract::run(&args.store, extract),
         Command::Image { command: ImageCommand::List(list) } => {
             cmd::image_list::run(&args.store, list, &mut io::stdout())

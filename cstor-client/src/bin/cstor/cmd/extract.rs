@@ -1,69 +1,100 @@
-//! `cstor extract`.
+//! `cstor extract`, of images and of layers.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cstor_client::Escaped;
+use cstor_client::error::ExtractError;
 use cstor_client::extract::{Extractor, Report};
+use cstor_client::{Escaped, ProxiedStorage};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::open_store;
-use crate::args::{Extract, Store};
+use crate::args::{Extract, ExtractHow, ExtractLayer, Store};
 use crate::exit::Failure;
-use crate::ui::progress;
-use crate::ui::size;
+use crate::ui::{count, progress, size};
 
 pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
     let storage = open_store(store)?;
-    let interrupt = storage.interrupt();
-    let caught = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM] {
-        let number = usize::try_from(signal).unwrap_or_default();
-        signal_hook::flag::register_usize(signal, Arc::clone(&caught), number).map_err(Failure::Signal)?;
-        signal_hook::flag::register(signal, Arc::clone(&interrupt)).map_err(Failure::Signal)?;
-    }
+    let stop = Stop::on_signals(&storage)?;
     let image = storage.image(&args.image)?;
-    let mut extractor = Extractor::new()
-        .reflink(args.reflink())
-        .devices(args.devices.into())
-        .same_owner(!args.no_same_owner)
-        .strict(args.strict)
-        .verify(args.verify)
-        .replace(args.replace)
-        .interrupt(interrupt);
-    if args.preserve_setid {
-        extractor = extractor.preserve_set_id(true);
-    }
     let progress = progress::choose(args.progress);
-    let result = extractor.extract_with(&image, &args.dir, &*progress);
+    let result = extractor(&args.how, &storage).extract_with(&image, &args.dir, &*progress);
     drop(progress);
-    match (result, caught.load(Ordering::Relaxed)) {
-        (Ok(report), _) => {
-            let name = format!("{} ({})", args.image, image.id().short());
-            // The result is complete, whoever reads this.
-            let _ = writeln!(io::stderr(), "{}", summary(&name, args, &report));
-            Ok(())
+    let report = result.map_err(|error| stop.or(error))?;
+    print_summary(&format!("{} ({})", args.image, image.id().short()), &args.dir, &report);
+    Ok(())
+}
+
+/// `cstor layer extract`.
+pub(crate) fn run_layer(store: &Store, args: &ExtractLayer) -> Result<(), Failure> {
+    let storage = open_store(store)?;
+    let stop = Stop::on_signals(&storage)?;
+    let layer = storage.layer(&args.layer)?;
+    let result = extractor(&args.how, &storage).extract_layer(&layer, &args.dir);
+    let report = result.map_err(|error| stop.or(error))?;
+    print_summary(&format!("layer {:.12}", layer.id()), &args.dir, &report);
+    Ok(())
+}
+
+fn extractor(how: &ExtractHow, storage: &ProxiedStorage) -> Extractor {
+    let extractor = Extractor::new()
+        .reflink(how.reflink())
+        .devices(how.devices.into())
+        .same_owner(!how.no_same_owner)
+        .strict(how.strict)
+        .verify(how.verify)
+        .replace(how.replace)
+        .interrupt(storage.interrupt());
+    if how.preserve_setid { extractor.preserve_set_id(true) } else { extractor }
+}
+
+/// The signals that ask to stop, and whether one came.
+struct Stop(Arc<AtomicUsize>);
+
+impl Stop {
+    fn on_signals(storage: &ProxiedStorage) -> Result<Stop, Failure> {
+        let caught = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, Arc::clone(&caught), number).map_err(Failure::Signal)?;
+            signal_hook::flag::register(signal, storage.interrupt()).map_err(Failure::Signal)?;
         }
-        (Err(_), signal) if signal != 0 => Err(Failure::Stopped(i32::try_from(signal).unwrap_or(SIGINT))),
-        (Err(error), _) => Err(error.into()),
+        Ok(Stop(caught))
+    }
+
+    /// The signal, if there was one: it explains any other error.
+    fn or(&self, error: ExtractError) -> Failure {
+        match self.0.load(Ordering::Relaxed) {
+            0 => error.into(),
+            signal => Failure::Stopped(i32::try_from(signal).unwrap_or(SIGINT)),
+        }
     }
 }
 
-fn summary(image: &str, args: &Extract, report: &Report) -> String {
+fn print_summary(what: &str, dir: &Path, report: &Report) {
+    // The result is complete, whoever reads this.
+    let _ = writeln!(io::stderr(), "{}", summary(what, dir, report));
+}
+
+fn summary(what: &str, dir: &Path, report: &Report) -> String {
     let checked =
         if report.verified { "all contents checked" } else { "reflinked contents not checked (--verify does)" };
+    let contents = [
+        count(report.files, "file", "files"),
+        count(report.directories, "directory", "directories"),
+        count(report.symlinks, "symlink", "symlinks"),
+        count(report.hard_links, "hard link", "hard links"),
+    ];
     format!(
-        "{} -> {}: {} files, {} directories, {} symlinks, {} hard links; {} reflinked, {} copied; {} files through the helper; skipped: {}; {checked}",
-        Escaped(image.as_bytes()),
-        Escaped(args.dir.as_os_str().as_encoded_bytes()),
-        report.files,
-        report.directories,
-        report.symlinks,
-        report.hard_links,
+        "{} -> {}: {}; {} reflinked, {} copied; {} through the helper; skipped: {}; {checked}",
+        Escaped(what.as_bytes()),
+        Escaped(dir.as_os_str().as_encoded_bytes()),
+        contents.join(", "),
         size(report.reflinked_bytes),
         size(report.copied_bytes),
-        report.through_helper,
+        count(report.through_helper, "file", "files"),
         report.losses,
     )
 }

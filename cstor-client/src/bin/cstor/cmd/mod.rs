@@ -4,6 +4,11 @@ pub(crate) mod extract;
 pub(crate) mod image_inspect;
 pub(crate) mod image_layers;
 pub(crate) mod image_list;
+pub(crate) mod layer_export;
+pub(crate) mod layer_inspect;
+pub(crate) mod layer_list;
+pub(crate) mod resolve_link;
+pub(crate) mod verify;
 
 use cstor_client::{HelperPolicy, ProxiedStorage};
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod log;
+pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod table;
 mod time;
@@ -11,6 +12,11 @@ pub(crate) use time::age;
 /// An id as podman shows it, or in full.
 pub(crate) fn short(id: &str, whole: bool) -> &str {
     if whole { id } else { id.get(..12).unwrap_or(id) }
+}
+
+/// A number of things.
+pub(crate) fn count(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }
 
 /// A number of bytes in decimal units with three digits, as podman has them (go-units `HumanSize`).

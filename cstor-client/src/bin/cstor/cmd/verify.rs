@@ -1,0 +1,139 @@
+//! `cstor verify`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+
+use cstor_client::error::StoreError;
+use cstor_client::{Error, Escaped, Layer, LayerId, Level, Storage};
+use serde::Serialize;
+
+use super::open_store;
+use crate::args::{Check, CheckLevel, Format, Store};
+use crate::exit::{Failure, describe};
+use crate::ui::json;
+
+#[derive(Serialize)]
+struct Verification {
+    schema: u32,
+    layers: usize,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    layer: Option<String>,
+    images: Vec<String>,
+    message: String,
+}
+
+/// What is looked at: layers, each with the names of the images that it belongs to.
+type Targets = BTreeMap<LayerId, (Layer, Vec<String>)>;
+
+pub(crate) fn run(store: &Store, args: &Check, out: &mut dyn Write) -> Result<(), Failure> {
+    let storage = open_store(store)?;
+    let mut findings = Vec::new();
+    let targets = targets(&storage, args.target.as_deref(), &mut findings)?;
+    findings.extend(look_at(&targets, args.level.into())?);
+    match args.format {
+        Format::Json => {
+            let count = findings.len();
+            json::print(out, &Verification { schema: json::SCHEMA, layers: targets.len(), findings })?;
+            if count > 0 { Err(Failure::Damaged { findings: count }) } else { Ok(()) }
+        }
+        Format::Table => {
+            for finding in &findings {
+                let images: Vec<_> = finding.images.iter().map(|name| Escaped(name.as_bytes()).to_string()).collect();
+                let of = if images.is_empty() { String::new() } else { format!(" (image {})", images.join(", ")) };
+                writeln!(out, "{}{of}", finding.message)?;
+            }
+            if findings.is_empty() {
+                writeln!(out, "{} layers: no damage found", targets.len())?;
+                return Ok(());
+            }
+            Err(Failure::Damaged { findings: findings.len() })
+        }
+    }
+}
+
+/// The layers of what was named. An image whose chain is broken is a finding when everything is looked at.
+fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>) -> Result<Targets, Failure> {
+    let mut targets = Targets::new();
+    let images = match target {
+        None => storage.list_images()?,
+        Some(name) => match storage.image(name) {
+            Ok(image) => vec![image],
+            Err(StoreError::NoImage { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let single = match (target, images.as_slice()) {
+        (Some(name), []) => vec![storage.layer(name)?],
+        (Some(_), _) => Vec::new(),
+        (None, _) => storage.layers()?,
+    };
+    for layer in single {
+        // Containers' layers have no description to be held against.
+        if target.is_some() || layer.diff_id().is_some() {
+            targets.insert(layer.id(), (layer, Vec::new()));
+        }
+    }
+    for image in images {
+        let name = image.names().first().cloned().unwrap_or_else(|| image.id().short());
+        match image.layers() {
+            Ok(layers) => {
+                for layer in layers {
+                    targets.entry(layer.id()).or_insert_with(|| (layer, Vec::new())).1.push(name.clone());
+                }
+            }
+            Err(error) => {
+                findings.push(Finding { layer: None, images: vec![name], message: describe(&Error::from(error)) });
+            }
+        }
+    }
+    Ok(targets)
+}
+
+/// Looks at layers in parallel; the findings come in the order of the layers.
+fn look_at(targets: &Targets, level: Level) -> Result<Vec<Finding>, Failure> {
+    let targets: Vec<_> = targets.values().collect();
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(BTreeMap::new());
+    let work = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((layer, _)) = targets.get(place) else { return };
+            let found = layer.verify(level);
+            results.lock().unwrap_or_else(PoisonError::into_inner).insert(place, found);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut findings = Vec::new();
+    for (place, found) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let Some((layer, images)) = targets.get(place) else { continue };
+        for error in found? {
+            let message = describe(&Error::from(error));
+            findings.push(Finding { layer: Some(layer.id().to_string()), images: images.clone(), message });
+        }
+    }
+    Ok(findings)
+}
+
+impl From<CheckLevel> for Level {
+    fn from(level: CheckLevel) -> Level {
+        match level {
+            CheckLevel::Structure => Level::Structure,
+            CheckLevel::Crc => Level::Crc,
+            CheckLevel::Digest => Level::Digest,
+        }
+    }
+}

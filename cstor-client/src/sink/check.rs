@@ -1,0 +1,100 @@
+//! Whether a layer's files are what its description says: every finding, not only the first.
+
+use std::io;
+
+use super::{SinkError, TarSink};
+use crate::digest::Digest;
+use crate::entry::{Header, Member};
+use crate::error::ReadError;
+use crate::flow::{ContentNeed, EntrySink, OpenContents};
+
+/// How closely a layer is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Level {
+    /// The description alone: tar-split, headers, sizes. No file is opened.
+    Structure,
+    /// Every file against its checksum.
+    Crc,
+    /// The whole against the layer's digest as well.
+    #[default]
+    Digest,
+}
+
+/// Reads everything, keeps what is wrong, and goes on.
+pub(crate) struct CheckSink {
+    level: Level,
+    /// The tar that nobody gets, for its digest; none after a finding, or where it is not wanted.
+    tar: Option<TarSink<io::Sink>>,
+    scratch: Vec<u8>,
+    findings: Vec<ReadError>,
+}
+
+/// What a look at a layer gave.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) findings: Vec<ReadError>,
+    /// None where it was not wanted, or would be that of damaged contents.
+    pub(crate) digest: Option<Digest>,
+}
+
+impl CheckSink {
+    pub(crate) fn new(level: Level) -> CheckSink {
+        let tar = (level == Level::Digest).then(|| TarSink::new(io::sink(), true));
+        let scratch = if level == Level::Crc { vec![0; super::digest::BUFFER] } else { Vec::new() };
+        CheckSink { level, tar, scratch, findings: Vec::new() }
+    }
+
+    fn found(&mut self, error: ReadError) {
+        self.findings.push(error);
+        self.tar = None;
+        self.scratch.resize(super::digest::BUFFER, 0);
+    }
+
+    fn read(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+        let mut reader = contents.reader();
+        while reader.fill(&mut self.scratch)? > 0 {}
+        Ok(())
+    }
+}
+
+impl EntrySink for CheckSink {
+    type Output = Checked;
+    const EXACT: bool = false;
+
+    fn wants(&self, _: &Header) -> ContentNeed {
+        if self.level == Level::Structure { ContentNeed::Nothing } else { ContentNeed::File }
+    }
+
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+        if member.sparse && self.tar.take().is_some() {
+            // Its files can be checked; there is no tar to take a digest of.
+            self.scratch.resize(super::digest::BUFFER, 0);
+        }
+        let looked = match (&mut self.tar, contents) {
+            (Some(tar), contents) => tar.member(raw, member, contents),
+            (None, Some(contents)) => self.read(contents),
+            (None, None) => Ok(()),
+        };
+        match looked {
+            Err(SinkError::Read(error)) => {
+                self.found(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn refused(&mut self, error: ReadError) -> Result<(), ReadError> {
+        self.found(error);
+        Ok(())
+    }
+
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+        self.tar.as_mut().map_or(Ok(()), |tar| tar.trailer(raw))
+    }
+
+    fn finish(self) -> Result<Checked, SinkError> {
+        let written = self.tar.map(EntrySink::finish).transpose()?;
+        Ok(Checked { findings: self.findings, digest: written.and_then(|written| written.digest) })
+    }
+}

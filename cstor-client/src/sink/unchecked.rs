@@ -1,0 +1,97 @@
+//! The tar of a layer with contents that only the kernel sees: sendfile(2) moves them from the page cache.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::sendfile;
+use rustix::io::{Errno, retry_on_intr};
+
+use super::SinkError;
+use crate::entry::{Header, Member};
+use crate::flow::{ContentNeed, EntrySink, OpenContents};
+
+/// The most that one sendfile(2) transfers (its manual page, "Notes").
+const MOST: u64 = 0x7fff_f000;
+
+/// Writes a tar and checks sizes alone.
+pub(crate) struct UncheckedTarSink<W> {
+    out: W,
+    /// Headers that wait for contents, so that small ones go out together.
+    pending: Vec<u8>,
+    written: u64,
+}
+
+impl<W: Write + AsFd> UncheckedTarSink<W> {
+    pub(crate) fn new(out: W) -> UncheckedTarSink<W> {
+        UncheckedTarSink { out, pending: Vec::new(), written: 0 }
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.out.write_all(&self.pending).map_err(SinkError::Write)?;
+        self.out.flush().map_err(SinkError::Write)?;
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Gives false if the output is of a kind that the kernel does not move to.
+    fn send(&mut self, contents: &OpenContents<'_>) -> Result<bool, SinkError> {
+        let mut offset = 0;
+        while offset < contents.size() {
+            let length = usize::try_from((contents.size() - offset).min(MOST)).unwrap_or(usize::MAX);
+            match retry_on_intr(|| sendfile(&self.out, contents, Some(&mut offset), length)) {
+                Ok(0) => return Err(contents.cut_short(offset)),
+                Ok(sent) => self.written += sent as u64,
+                // A file that is open for appending, or a file system without it.
+                Err(Errno::INVAL | Errno::NOSYS) if offset == 0 => return Ok(false),
+                Err(errno) => return Err(SinkError::Write(io::Error::from(errno))),
+            }
+        }
+        Ok(true)
+    }
+
+    fn copy(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+        let mut reader = contents.reader();
+        let mut buffer = vec![0; super::digest::BUFFER];
+        loop {
+            let length = reader.fill(&mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.out.write_all(buffer.get(..length).unwrap_or_default()).map_err(SinkError::Write)?;
+            self.written += length as u64;
+        }
+    }
+}
+
+impl<W: Write + AsFd> EntrySink for UncheckedTarSink<W> {
+    type Output = u64;
+    const EXACT: bool = true;
+
+    fn wants(&self, _: &Header) -> ContentNeed {
+        ContentNeed::File
+    }
+
+    fn member(&mut self, raw: &[u8], _: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+        self.pending.extend_from_slice(raw);
+        if let Some(contents) = contents {
+            self.flush()?;
+            if !self.send(contents)? {
+                self.copy(contents)?;
+            }
+        } else if self.pending.len() >= super::digest::BUFFER {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+        self.pending.extend_from_slice(raw);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<u64, SinkError> {
+        self.flush()?;
+        Ok(self.written)
+    }
+}

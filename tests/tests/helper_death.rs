@@ -1,0 +1,88 @@
+//! Whatever becomes of the helper, an extraction ends with exit code 7 and without a trace. A tracer between namespace
+//! and helper kills it when it is about to send (or to wait for) its Nth message, for every N there is; other helpers
+//! never start, end at once, or are no helper at all. It does not test what the helper refuses (that is the helper's
+//! own test).
+
+use cstor_tests::lab::{Fs, Lab, Launcher, Who, assert_refused};
+use cstor_tests::lab_or_skip;
+use cstor_tests::run::{Ended, run};
+use std::fs;
+use tempfile::TempDir;
+
+/// Needs the helper for all but one of its files, in several batches.
+const IMAGE: &str = "localhost/private";
+/// The system calls in which a message ends or begins.
+const CALLS: [&str; 2] = ["sendmsg", "recvmsg"];
+
+fn extract(lab: &Lab, launcher: &Launcher, environment: &[(&str, &str)]) -> (TempDir, Ended) {
+    let scratch = lab.scratch(Who::User, Fs::Xfs);
+    let mut command = lab.cstor(Who::User, &lab.store(Fs::Xfs, "local"));
+    command.args(["extract", IMAGE]).arg(scratch.path().join("out")).envs(environment.iter().copied());
+    let ended = run(launcher.before(&mut command));
+    (scratch, ended)
+}
+
+/// How many such calls the helper makes when nothing disturbs it.
+fn count(lab: &Lab, call: &str) -> usize {
+    let launcher = Launcher::of(
+        lab,
+        &format!("exec unshare --map-root-user --map-auto strace -f -qq -e trace={call} -o \"${{0%/*}}/trace\" \"$@\""),
+    );
+    let (_scratch, ended) = extract(lab, &launcher, &[]);
+    assert_eq!(ended.code(), 0, "traced and undisturbed: {}", ended.stderr);
+    let trace = fs::read_to_string(launcher.path().join("trace")).expect("a trace");
+    trace.lines().filter(|line| line.contains(&format!("{call}("))).count()
+}
+
+#[test]
+fn a_helper_killed_at_any_message_leaves_nothing() {
+    let lab = lab_or_skip!();
+    let counts = CALLS.map(|call| count(lab, call));
+    assert!(counts[0] >= 4, "too few messages for a test of dying between them: {counts:?}");
+    for (call, count) in CALLS.into_iter().zip(counts) {
+        for n in 1..=count {
+            let what = format!("killed at {call} {n} of {count}");
+            let wrap = format!("strace -f -qq -o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={n}");
+            let launcher = Launcher::new(lab, &wrap);
+            let (scratch, ended) = extract(lab, &launcher, &[]);
+            // The last wait is for the client's farewell: by then every file is there.
+            if call == "recvmsg" && n == count && ended.code() == 0 {
+                assert_eq!(lab.names_in(scratch.path()), ["out"], "{what}");
+                assert_eq!(ended.leftovers(), [""; 0], "{what}");
+            } else {
+                assert_refused(lab, &ended, 7, scratch.path(), &what);
+            }
+            assert_eq!(launcher.starts(), 1, "{what}: a helper that died is not started again");
+        }
+    }
+}
+
+#[test]
+fn a_helper_that_does_not_come_up_is_an_error() {
+    let lab = lab_or_skip!();
+    let table = [
+        ("ends at once", "exit 0"),
+        ("fails at once", "echo 'no subuid ranges' >&2; exit 125"),
+        ("is killed at once", "kill -KILL $$"),
+        ("closes its input and lingers", "exec <&-; exec sleep 20"),
+        ("is another program", "exec cat"),
+        ("answers nonsense", "echo nonsense >&0; exec sleep 20"),
+        ("is not in a namespace", "exec \"$@\""),
+    ];
+    for (what, commands) in table {
+        let (scratch, ended) = extract(lab, &Launcher::of(lab, commands), &[]);
+        // Outside the namespace the helper works but cannot read the files either: a refusal of permission.
+        let code = if what == "is not in a namespace" { ended.code() } else { 7 };
+        assert!([6, 7].contains(&code), "{what}: {} {}", ended.code(), ended.stderr);
+        assert_refused(lab, &ended, code, scratch.path(), what);
+    }
+    let launcher = Launcher::new(lab, "");
+    for wrong in ["/nonexistent/cstor-helper", "/dev/null", "/etc/passwd", "/etc"] {
+        let (scratch, ended) = extract(lab, &launcher, &[("CSTOR_HELPER", wrong)]);
+        assert_refused(lab, &ended, 7, scratch.path(), wrong);
+    }
+    let scratch = lab.scratch(Who::User, Fs::Xfs);
+    let mut command = lab.cstor(Who::User, &lab.store(Fs::Xfs, "local"));
+    command.env("PATH", "/nonexistent").args(["extract", IMAGE]).arg(scratch.path().join("out"));
+    assert_refused(lab, &run(&mut command), 7, scratch.path(), "no podman on PATH");
+}
