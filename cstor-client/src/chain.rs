@@ -112,7 +112,7 @@ impl Chain {
     }
 }
 
-/// How many layers may hold two descriptors each: a quarter of what is left goes to them.
+/// How many layers may hold two descriptors each: a quarter of the limit goes to them.
 fn layers_to_open(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     wanted.min(usize::try_from(limit / 8).unwrap_or(usize::MAX))

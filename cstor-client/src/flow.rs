@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
+use sha2::{Digest as _, Sha256};
 
 use crate::chain::ChainLayer;
+use crate::digest::Digest;
 use crate::entry::crc64::Crc64;
 use crate::entry::{Content, Entry, Header, Member};
 use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
@@ -21,6 +23,9 @@ use crate::source::{FileSource, OpenedFile};
 const WINDOW: usize = 64;
 /// Header bytes that may wait; PAX records of a mebibyte each must not add up.
 const MAX_WAITING: usize = 4 << 20;
+
+/// What is read of a file at a time.
+const MAX_PIECE: usize = 256 * 1024;
 
 /// What a sink wants of a member's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +73,35 @@ pub(crate) struct OpenContents<'a> {
 }
 
 impl<'a> OpenContents<'a> {
+    /// Takes an open file for the contents of a member, if it has their size.
+    pub(crate) fn new(
+        file: OpenedFile,
+        content: Content,
+        layer: LayerId,
+        name: &'a [u8],
+    ) -> Result<OpenContents<'a>, ContentProblem> {
+        match file.size {
+            size if size == content.size => Ok(OpenContents { file, content, layer, name }),
+            found => Err(ContentProblem::Size { found, wanted: content.size }),
+        }
+    }
+
     /// Reads it from the beginning.
     pub(crate) fn reader(&'a self) -> ContentReader<'a> {
         ContentReader { contents: self, crc: Crc64::new(), offset: 0 }
+    }
+
+    /// SHA-256 of all of it, which is checked on the way.
+    pub(crate) fn digest(&self) -> Result<Digest, SinkError> {
+        let mut buffer = vec![0; usize::try_from(self.content.size).unwrap_or(MAX_PIECE).min(MAX_PIECE)];
+        let mut hash = Sha256::new();
+        let mut reader = self.reader();
+        loop {
+            match reader.fill(&mut buffer)? {
+                0 => return Ok(Digest::from_bytes(hash.finalize().into())),
+                length => hash.update(buffer.get(..length).unwrap_or_default()),
+            }
+        }
     }
 
     /// In bytes; the file had as many when it was opened.
@@ -184,8 +215,13 @@ fn deliver<S: EntrySink>(
         }
         let contents = match member.content.filter(|_| is_wanted(sink, &entry)) {
             None => None,
-            Some(content) => match check(opened.next().unwrap_or(Err(Refusal::NotFound)), content) {
-                Ok(file) => Some(OpenContents { content, layer: layer.record.id, name, file }),
+            Some(content) => match opened
+                .next()
+                .unwrap_or(Err(Refusal::NotFound))
+                .map_err(ContentProblem::Refused)
+                .and_then(|file| OpenContents::new(file, content, layer.record.id, name))
+            {
+                Ok(contents) => Some(contents),
                 Err(problem) => {
                     sink.refused(read_error(name, problem.into()))?;
                     continue;
@@ -195,13 +231,4 @@ fn deliver<S: EntrySink>(
         sink.member(&entry.raw, member, contents.as_ref())?;
     }
     Ok(())
-}
-
-fn check(opened: Result<OpenedFile, Refusal>, content: Content) -> Result<OpenedFile, ContentProblem> {
-    let file = opened.map_err(ContentProblem::Refused)?;
-    if file.size == content.size {
-        Ok(file)
-    } else {
-        Err(ContentProblem::Size { found: file.size, wanted: content.size })
-    }
 }

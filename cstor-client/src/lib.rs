@@ -16,6 +16,7 @@
 //! ```
 
 mod chain;
+mod contents;
 mod digest;
 pub mod entry;
 pub mod error;
@@ -29,6 +30,7 @@ mod sink;
 mod source;
 mod store;
 mod tarsplit;
+pub mod toc;
 
 pub use cstor_proto::{Escaped, LayerId};
 pub use digest::{Digest, ImageId};

@@ -1,4 +1,4 @@
-//! How the helper ends. The client reads the code when the conversation broke off.
+//! How the helper ends. The client shows the code when the conversation broke off.
 
 use std::process::ExitCode;
 

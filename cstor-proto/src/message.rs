@@ -166,7 +166,7 @@ pub enum Fault {
     /// A message that is not allowed now.
     #[error("message out of phase")]
     OutOfPhase,
-    /// `Hello` without the magic, or with no, too many or miscounted roots, or one that is no directory.
+    /// `Hello` without the magic, or with no or miscounted roots, or one that is no directory.
     #[error("bad Hello")]
     BadHello,
     /// More names or handles than the limits allow.

@@ -11,8 +11,8 @@ use crate::tarsplit::Line;
 
 /// The longest PAX extension, as Go's reader has it (archive/tar, `maxSpecialFileSize`), and the longest
 /// GNU name.
-const MAX_PAX: u64 = 1 << 20;
-const MAX_GNU_NAME: u64 = 64 << 10;
+pub(super) const MAX_PAX: u64 = 1 << 20;
+pub(super) const MAX_GNU_NAME: u64 = 64 << 10;
 
 /// Puts members together, one line after the other.
 #[derive(Debug, Default)]
@@ -90,15 +90,15 @@ impl Assembler {
     }
 }
 
-struct Parsed {
-    header: Header,
+pub(super) struct Parsed {
+    pub(super) header: Header,
     /// The size of the contents, after expansion of sparse ones.
-    size: u64,
-    after: After,
+    pub(super) size: u64,
+    pub(super) after: After,
 }
 
 /// What the next segment begins with.
-enum After {
+pub(super) enum After {
     /// Zeros up to the next block behind this many bytes.
     Padding(u64),
     /// The next header: tar-split keeps neither the stored form nor the padding of a sparse member.
@@ -113,7 +113,8 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
-fn parse(mut bytes: &[u8]) -> Result<Parsed, HeaderError> {
+/// Parses the headers of one member, which end with its own.
+pub(super) fn parse(mut bytes: &[u8]) -> Result<Parsed, HeaderError> {
     let mut extensions = Extensions::default();
     loop {
         let (block, rest) = bytes.split_first_chunk::<BLOCK>().ok_or(HeaderError::Short)?;
@@ -191,6 +192,8 @@ fn combine(mut fields: Fields, extensions: Extensions) -> Result<Parsed, HeaderE
     let after = if kind == Kind::File { after } else { After::Nothing };
     let mut header = header(fields, kind);
     replace(&mut header.mtime, pax.mtime);
+    replace(&mut header.user_name, pax.user_name);
+    replace(&mut header.group_name, pax.group_name);
     header.xattrs = pax.xattrs;
     Ok(Parsed { header, size, after })
 }
@@ -202,6 +205,8 @@ fn header(fields: Fields, kind: Kind) -> Header {
         mode: fields.mode,
         uid: fields.uid,
         gid: fields.gid,
+        user_name: fields.user_name,
+        group_name: fields.group_name,
         mtime: Time { seconds: fields.mtime, nanoseconds: 0 },
         xattrs: Vec::new(),
     }

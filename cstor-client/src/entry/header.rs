@@ -15,6 +15,10 @@ pub struct Header {
     pub uid: u64,
     /// The group, as a container id.
     pub gid: u64,
+    /// The owner's name, if the tar has one; only its number counts.
+    pub user_name: Vec<u8>,
+    /// The group's name, likewise.
+    pub group_name: Vec<u8>,
     /// When the contents changed last.
     pub mtime: Time,
     /// Extended attributes, by name.
@@ -59,6 +63,31 @@ pub struct Time {
     pub seconds: i64,
     /// 0 to 999,999,999.
     pub nanoseconds: u32,
+}
+
+impl Time {
+    /// As RFC 3339 in UTC; none for years that have not four digits.
+    pub fn rfc3339(self) -> Option<String> {
+        let (days, second) = (self.seconds.div_euclid(86_400), self.seconds.rem_euclid(86_400));
+        // Years that begin in March, in eras of 400 of them: leap days come last, and months have a pattern.
+        let shifted = days.checked_add(719_468)?;
+        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        if !(0..=9999).contains(&year) {
+            return None;
+        }
+        let fraction = match self.nanoseconds {
+            0 => String::new(),
+            nanoseconds => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
+        };
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z"))
+    }
 }
 
 /// An extended attribute.
@@ -119,4 +148,25 @@ pub enum HeaderError {
         /// In the entry.
         entry: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        // The texts are what `date -u --iso-8601=ns` says.
+        let table = [
+            (0, 0, "1970-01-01T00:00:00Z"),
+            (1_700_000_000, 123_456_789, "2023-11-14T22:13:20.123456789Z"),
+            (951_782_400, 500_000_000, "2000-02-29T00:00:00.5Z"),
+            (-86_400, 0, "1969-12-31T00:00:00Z"),
+            (4_102_444_800, 0, "2100-01-01T00:00:00Z"),
+        ];
+        for (seconds, nanoseconds, text) in table {
+            assert_eq!(Time { seconds, nanoseconds }.rfc3339().unwrap(), text);
+        }
+        assert_eq!(Time { seconds: i64::MAX, nanoseconds: 0 }.rfc3339(), None);
+    }
 }

@@ -17,6 +17,8 @@ pub(super) struct Records {
     pub(super) size: Option<u64>,
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
+    pub(super) user_name: Option<Vec<u8>>,
+    pub(super) group_name: Option<Vec<u8>>,
     pub(super) mtime: Option<Time>,
     pub(super) xattrs: Vec<Xattr>,
     /// `GNU.sparse.*`: the name and the size after expansion, which are what tar-split describes.
@@ -51,6 +53,8 @@ impl Records {
             b"size" => self.size = Some(decimal(value)?),
             b"uid" => self.uid = Some(decimal(value)?),
             b"gid" => self.gid = Some(decimal(value)?),
+            b"uname" => self.user_name = Some(value.to_vec()),
+            b"gname" => self.group_name = Some(value.to_vec()),
             b"mtime" => self.mtime = Some(time(value)?),
             b"GNU.sparse.name" => self.sparse().name = Some(name(value)?),
             b"GNU.sparse.realsize" | b"GNU.sparse.size" => self.sparse().size = Some(decimal(value)?),
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn damaged_records_are_errors() {
-        let long_name = [b"301 SCHILY.xattr.user.".as_slice(), &[b'n'; 277], b"=\n"].concat();
+        let long_name = [b"302 SCHILY.xattr.user.".as_slice(), &[b'n'; 277], b"=x\n"].concat();
         let table: &[&[u8]] = &[
             b"12 path=xx",
             b"11 path=xx",

@@ -20,6 +20,8 @@ pub(super) struct Fields {
     pub(super) mode: u32,
     pub(super) uid: u64,
     pub(super) gid: u64,
+    pub(super) user_name: Vec<u8>,
+    pub(super) group_name: Vec<u8>,
     pub(super) mtime: i64,
     pub(super) device: (u32, u32),
 }
@@ -31,8 +33,10 @@ pub(super) fn parse(bytes: &[u8; BLOCK]) -> Result<Fields, HeaderError> {
     let old = block.as_old();
     let mut path = text(&old.name).to_vec();
     let mut device = (0, 0);
+    let mut names: (&[u8], &[u8]) = (b"", b"");
     if let Some(gnu) = block.as_gnu() {
         device = (number(&gnu.dev_major, "devmajor")?, number(&gnu.dev_minor, "devminor")?);
+        names = (text(&gnu.uname), text(&gnu.gname));
         // Writers before Go 1.8 put a prefix where GNU has its times.
         let times = [&gnu.atime, &gnu.ctime];
         if times.into_iter().any(|time| time[0] != 0 && numeric(time).is_none()) {
@@ -40,6 +44,7 @@ pub(super) fn parse(bytes: &[u8; BLOCK]) -> Result<Fields, HeaderError> {
         }
     } else if let Some(ustar) = block.as_ustar() {
         device = (number(&ustar.dev_major, "devmajor")?, number(&ustar.dev_minor, "devminor")?);
+        names = (text(&ustar.uname), text(&ustar.gname));
         // star shortens the prefix for two times and ends the block with "tar\0".
         let prefix = if &bytes[508..512] == b"tar\0" { &ustar.prefix[..131] } else { &ustar.prefix[..] };
         path = prefixed(text(prefix), path);
@@ -52,6 +57,8 @@ pub(super) fn parse(bytes: &[u8; BLOCK]) -> Result<Fields, HeaderError> {
         mode: (signed(&old.mode, "mode")? & 0o7777) as u32,
         uid: unsigned(&old.uid, "uid")?,
         gid: unsigned(&old.gid, "gid")?,
+        user_name: names.0.to_vec(),
+        group_name: names.1.to_vec(),
         mtime: signed(&old.mtime, "mtime")?,
         device,
     })

@@ -54,7 +54,7 @@ pub enum ExtractError {
         path: Vec<u8>,
     },
     /// Only root creates devices.
-    #[error("device nodes can be created by root alone")]
+    #[error("--devices create: device nodes can be created by root alone")]
     DevicesNeedRoot,
     /// An owner that no file can have.
     #[error("\"{}\": the owner {uid}:{gid} does not fit the kernel's 32 bits", Escaped(path))]

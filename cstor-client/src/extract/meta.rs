@@ -51,10 +51,7 @@ pub(super) enum Fate {
 
 impl Policy {
     pub(super) fn fate(&self, name: &[u8], target: Target) -> Fate {
-        // An overlay over the result would take these for its own; labels belong to the host that made them.
-        let always_dropped: [&[u8]; 5] =
-            [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
-        if always_dropped.iter().any(|prefix| name.starts_with(prefix)) {
+        if belongs_to_host(name) {
             return Fate::Drop;
         }
         match name {
@@ -130,6 +127,14 @@ impl Policy {
         let ids = (u32::try_from(meta.uid).ok()?, u32::try_from(meta.gid).ok()?);
         (self.owners && ids != self.own_ids).then(|| (Uid::from_raw(ids.0), Gid::from_raw(ids.1)))
     }
+}
+
+/// Attributes that a result must not carry elsewhere: an overlay over it would take its own for
+/// whiteouts and redirects, and labels are those of the host that made them.
+pub(crate) fn belongs_to_host(name: &[u8]) -> bool {
+    let prefixes: [&[u8]; 5] =
+        [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn times(meta: &Meta) -> Timestamps {

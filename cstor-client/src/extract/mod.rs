@@ -23,6 +23,7 @@ use rustix::process::{Resource, getegid, geteuid, getrlimit};
 
 pub use clone::Reflink;
 pub use error::ExtractError;
+pub(crate) use meta::belongs_to_host;
 pub use report::{Losses, Progress, Report, Silent};
 
 use crate::chain::Chain;

@@ -77,6 +77,7 @@ impl Plan {
         let names = NameCount::of(tree);
         let root = tree.inode(FinalTree::ROOT);
         policy.count_losses(&root.meta, Target::FileOrDir, &mut plan.losses);
+        check_owner(&root.meta, b"/", policy)?;
         let searchable = may(&root.meta, 0o1);
         let mut pending = vec![PlannedDir { path: Vec::new(), inode: FinalTree::ROOT, searchable }];
         while let Some(dir) = pending.pop() {
@@ -90,7 +91,7 @@ impl Plan {
                 }
                 if names.is_linked(id) && !inode.is_dir() {
                     if plan.firsts.contains_key(&id) {
-                        plan.hard_links += 1;
+                        plan.hard_links += u64::from(!is_skipped(inode, devices));
                         continue;
                     }
                     plan.firsts.insert(id, FirstName { dir: place, name: name.into() });
@@ -125,26 +126,21 @@ impl Plan {
         name: &[u8],
         devices: Devices,
     ) -> Step<'a> {
+        if is_skipped(inode, devices) {
+            return Step::Skip;
+        }
         if let Some(first) = self.firsts.get(&id)
             && (first.dir != place || *first.name != *name)
         {
-            return match inode.kind {
-                InodeKind::CharDevice { .. } | InodeKind::BlockDevice { .. } if devices == Devices::Skip => Step::Skip,
-                _ => Step::Link(first),
-            };
+            return Step::Link(first);
         }
         match &inode.kind {
             InodeKind::Dir(_) => Step::Dir,
             &InodeKind::File { size, crc } => Step::File { size, crc },
             InodeKind::Symlink(target) => Step::Symlink(target),
             InodeKind::Fifo => Step::Fifo,
-            &InodeKind::CharDevice { major, minor } if created(devices, major, minor) => {
-                Step::Device { block: false, major, minor }
-            }
-            &InodeKind::BlockDevice { major, minor } if created(devices, major, minor) => {
-                Step::Device { block: true, major, minor }
-            }
-            InodeKind::CharDevice { .. } | InodeKind::BlockDevice { .. } => Step::Skip,
+            &InodeKind::CharDevice { major, minor } => Step::Device { block: false, major, minor },
+            &InodeKind::BlockDevice { major, minor } => Step::Device { block: true, major, minor },
         }
     }
 
@@ -159,32 +155,42 @@ impl Plan {
             }
             InodeKind::Symlink(_) => self.symlinks += 1,
             InodeKind::Fifo => {}
-            InodeKind::CharDevice { major, minor } | InodeKind::BlockDevice { major, minor } => {
+            InodeKind::CharDevice { .. } | InodeKind::BlockDevice { .. } => {
                 if devices == Devices::Fail {
                     return Err(ExtractError::Device { path: path.to_vec() });
                 }
                 if devices == Devices::Create && !policy.root {
                     return Err(ExtractError::DevicesNeedRoot);
                 }
-                if !created(devices, major, minor) {
+                if is_skipped(inode, devices) {
                     self.losses.devices += 1;
                     return Ok(());
                 }
             }
         }
         policy.count_losses(&inode.meta, target, &mut self.losses);
-        let Meta { uid, gid, .. } = inode.meta;
-        // The highest value means "no change" to chown(2).
-        if policy.owners && uid.max(gid) >= u64::from(u32::MAX) {
-            return Err(ExtractError::Owner { path: path.to_vec(), uid, gid });
-        }
-        Ok(())
+        check_owner(&inode.meta, path, policy)
     }
 }
 
-/// A device 0:0 is overlayfs's whiteout, and acts as one wherever the result becomes a layer.
-fn created(devices: Devices, major: u32, minor: u32) -> bool {
-    devices == Devices::Create && (major, minor) != (0, 0)
+fn check_owner(meta: &Meta, path: &[u8], policy: &Policy) -> Result<(), ExtractError> {
+    let &Meta { uid, gid, .. } = meta;
+    // The highest value means "no change" to chown(2).
+    if policy.owners && uid.max(gid) >= u64::from(u32::MAX) {
+        return Err(ExtractError::Owner { path: path.to_vec(), uid, gid });
+    }
+    Ok(())
+}
+
+/// Whether an inode is a device that is left out. A device 0:0 always is: it is overlayfs's whiteout, and
+/// acts as one wherever the result becomes a layer.
+fn is_skipped(inode: &Inode, devices: Devices) -> bool {
+    match inode.kind {
+        InodeKind::CharDevice { major, minor } | InodeKind::BlockDevice { major, minor } => {
+            devices != Devices::Create || (major, minor) == (0, 0)
+        }
+        _ => false,
+    }
 }
 
 /// Whether the owner of a rootless store has a right (of 4, 2, 1) on an inode: as its owner, of its group,

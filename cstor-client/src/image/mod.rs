@@ -1,9 +1,11 @@
 //! One image of a store: its names, manifest and configuration, and the layers that make it up.
 
+mod flat;
 pub(crate) mod manifest;
 pub(crate) mod reference;
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 
 use crate::chain::Chain;
@@ -12,6 +14,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
 use crate::store::{ImageRecord, Shared, StoreError};
+use crate::toc::Toc;
 
 pub use manifest::{Config, History, Manifest};
 
@@ -79,6 +82,22 @@ impl Image {
     pub fn tree(&self) -> Result<FinalTree, Error> {
         let mut chain = self.open_chain()?;
         merge::merge(&mut chain, &mut |_, _| {})
+    }
+
+    /// Its table of contents: the files that a container of it would see. With the digests of their contents
+    /// if `digests` is set, else without opening any.
+    pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
+        let mut chain = self.open_chain()?;
+        let tree = merge::merge(&mut chain, &mut |_, _| {})?;
+        Toc::of_tree(&tree, &chain, digests)
+    }
+
+    /// Writes its merged files as one tar: sorted, in PAX format, the same bytes for the same image. Every
+    /// file is held against its checksum; what was written before an error is not the image.
+    pub fn export(&self, out: impl Write) -> Result<u64, Error> {
+        let mut chain = self.open_chain()?;
+        let tree = merge::merge(&mut chain, &mut |_, _| {})?;
+        flat::write(&tree, &chain, out)
     }
 
     /// Opens its layers for reading.

@@ -15,9 +15,10 @@ use crate::chain::Chain;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::flow::{self, EntrySink};
-use crate::sink::{CheckSink, Level, TarSink, UncheckedTarSink};
+use crate::sink::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};
 use crate::source::{Escalating, FileSource};
 use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
+use crate::toc::Toc;
 
 pub use entries::Entries;
 pub(crate) use entries::open_entries;
@@ -39,7 +40,7 @@ impl Layer {
         Layer { shared: Arc::clone(shared), record: Arc::clone(record) }
     }
 
-    /// Finds a layer by its id, a prefix of it of three digits or more, or its diff id.
+    /// Finds a layer by its id, a prefix of it of three digits or more, its diff id, link id or name.
     pub fn open(storage: &Storage, reference: &str) -> Result<Layer, StoreError> {
         storage.layer(reference)
     }
@@ -111,6 +112,12 @@ impl Layer {
         let written = self.pump(TarSink::new(out, hash))?;
         self.check_digest(written.digest)?;
         Ok(written.size)
+    }
+
+    /// Its table of contents, whiteouts and all; with the digests of files if `digests` is set, else without
+    /// opening any.
+    pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
+        self.pump(TocSink::new(digests))
     }
 
     /// Looks for damage and says everything it finds; an error is what kept it from looking further.

@@ -70,6 +70,8 @@ impl<'a> LayerTree<'a> {
                 self.dir_mut(place.dir).opaque = true;
                 Ok(())
             }
+            // What is gone has nothing below it.
+            Meaning::Whiteout(_) if self.is_white(parents()) => Ok(()),
             Meaning::Whiteout(name) => {
                 let place = self.parent(parents())?;
                 self.white_out(place.dir, name);
@@ -168,6 +170,19 @@ impl<'a> LayerTree<'a> {
                 self.dir_mut(dir).children.insert(name.into(), whiteout);
             }
         }
+    }
+
+    /// Whether a whiteout of this layer stands on the way, with nothing in its place.
+    fn is_white<'n>(&self, components: impl Iterator<Item = &'n [u8]>) -> bool {
+        let mut dir = self.root;
+        for component in components {
+            match self.dir(dir).children.get(component).map(|name| name.dentry) {
+                Some(Dentry::Inode(id)) => dir = id,
+                Some(Dentry::Whiteout) => return true,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// The directory that holds a member, made where it is missing.

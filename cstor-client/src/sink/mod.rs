@@ -3,6 +3,7 @@
 mod check;
 mod digest;
 mod tar;
+mod toc;
 mod unchecked;
 
 use std::io;
@@ -10,6 +11,7 @@ use std::io;
 pub(crate) use check::CheckSink;
 pub use check::Level;
 pub(crate) use tar::TarSink;
+pub(crate) use toc::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;
 
 use crate::error::{ErrorKind, ReadError};

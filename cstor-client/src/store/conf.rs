@@ -10,7 +10,6 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct StorageTable {
-    pub(crate) driver: Option<String>,
     pub(crate) graphroot: Option<String>,
     pub(crate) rootless_storage_path: Option<String>,
     options: Options,
@@ -57,11 +56,9 @@ impl StorageTable {
 
     /// Lays a file of higher priority over this one, key by key.
     pub(crate) fn overlay(&mut self, over: StorageTable) {
-        for (ours, theirs) in [
-            (&mut self.driver, over.driver),
-            (&mut self.graphroot, over.graphroot),
-            (&mut self.rootless_storage_path, over.rootless_storage_path),
-        ] {
+        for (ours, theirs) in
+            [(&mut self.graphroot, over.graphroot), (&mut self.rootless_storage_path, over.rootless_storage_path)]
+        {
             if theirs.is_some() {
                 *ours = theirs;
             }
@@ -105,7 +102,7 @@ mod tests {
     #[test]
     fn keys_are_found_and_lists_append() {
         let mut base = StorageTable::parse(
-            b"[storage]\ndriver = 'overlay'\ngraphroot = '/a'\nunknown = 1\n[storage.options]\nadditionalimagestores = ['/x']\nsize = ''\n[storage.options.overlay]\nmountopt = 'nodev'\n",
+            b"[storage]\ngraphroot = '/a'\nunknown = 1\n[storage.options]\nadditionalimagestores = ['/x']\nsize = ''\n[storage.options.overlay]\nmountopt = 'nodev'\n",
         )
         .unwrap();
         assert_eq!(base.graphroot.as_deref(), Some("/a"));
@@ -119,7 +116,6 @@ mod tests {
                 .unwrap(),
         );
         assert_eq!(base.graphroot.as_deref(), Some("/b"));
-        assert_eq!(base.driver.as_deref(), Some("overlay"));
         assert_eq!(base.additional_image_stores(), ["/z"]);
         assert!(StorageTable::parse(b"[storage\n").is_err());
     }

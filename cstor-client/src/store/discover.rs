@@ -56,7 +56,7 @@ fn decide(around: &dyn Surroundings) -> Result<Location, StoreError> {
     if around.has_store(&newer.root) {
         tracing::warn!(
             chosen = %older.root.display(), other = %newer.root.display(),
-            "podman before and since 6.0 would use different stores here; --root chooses"
+            "containers/storage before and since 1.63 would use different stores here; --root chooses"
         );
     }
     Ok(older)
@@ -169,9 +169,6 @@ impl<'a> User<'a> {
     }
 
     fn location(&self, table: StorageTable) -> Result<Location, StoreError> {
-        if let Some(driver) = self.around.var("STORAGE_DRIVER").filter(|driver| !driver.is_empty()) {
-            tracing::debug!(?driver, "STORAGE_DRIVER is set; only the overlay driver is read");
-        }
         let configured = match (table.graphroot.as_deref(), table.rootless_storage_path.as_deref()) {
             (Some(root), _) if !root.is_empty() => Some(root),
             (_, Some(root)) if self.rootless() && !root.is_empty() => Some(root),
@@ -250,7 +247,7 @@ impl Surroundings for Process {
 
     fn list(&self, dir: &Path) -> Vec<OsString> {
         let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-        let regular = |entry: &std::fs::DirEntry| entry.path().is_file();
+        let regular = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
         entries.filter_map(Result::ok).filter(regular).map(|entry| entry.file_name()).collect()
     }
 

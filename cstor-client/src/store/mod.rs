@@ -131,7 +131,7 @@ impl Storage {
         Ok(complete.map(|record| Layer::new(&self.shared, record)).collect())
     }
 
-    /// Finds one layer by its id, a prefix of it of three digits or more, its diff id or its link id.
+    /// Finds one layer by its id, a prefix of it of three digits or more, its diff id, link id or name.
     pub fn layer(&self, reference: &str) -> Result<Layer, StoreError> {
         let snapshot = self.shared.snapshot()?;
         if let Some(linked) = self.resolve_link(reference)? {

@@ -64,6 +64,45 @@ pub(crate) enum ImageCommand {
     Layers(Layers),
     /// Extract an image to a directory.
     Extract(Extract),
+    /// Write the merged files of an image as one tar.
+    Export(ExportImage),
+    /// Write the table of contents of an image, as eStargz has it.
+    Toc(ImageToc),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ExportImage {
+    /// The image: a name, an id or its beginning, or a digest.
+    pub(crate) image: String,
+    /// The file to write, which appears when it is complete; by default standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ImageToc {
+    /// The image: a name, an id or its beginning, or a digest.
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) how: TocHow,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct LayerToc {
+    /// The layer: its id or the beginning of it, its diff id, or its link id.
+    pub(crate) layer: String,
+    #[command(flatten)]
+    pub(crate) how: TocHow,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct TocHow {
+    /// Break and indent lines.
+    #[arg(long)]
+    pub(crate) pretty: bool,
+    /// Read the contents of all files, and give their digests.
+    #[arg(long)]
+    pub(crate) digests: bool,
 }
 
 #[derive(Debug, Group)]
@@ -113,19 +152,21 @@ pub(crate) enum LayerCommand {
     /// List the layers of the store.
     #[command(visible_alias = "ls")]
     List(List),
-    /// Show a layer, and with --chain those below it.
+    /// Show a layer, and with --chain what it stands on.
     Inspect(InspectLayer),
     /// Write the exact tar of a layer.
     Export(Export),
     /// Extract what a layer has of its own.
     Extract(ExtractLayer),
+    /// Write the table of contents of a layer, as eStargz has it.
+    Toc(LayerToc),
 }
 
 #[derive(Debug, Group)]
 pub(crate) struct InspectLayer {
     /// The layer: its id or the beginning of it, its diff id, or its link id.
     pub(crate) layer: String,
-    /// Show the layers below it too, the base first.
+    /// Show the whole chain too, from the base up to the layer.
     #[arg(long)]
     pub(crate) chain: bool,
     #[command(flatten)]

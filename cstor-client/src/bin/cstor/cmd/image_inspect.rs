@@ -67,12 +67,7 @@ pub(crate) fn run(store: &Store, args: &Inspect, out: &mut dyn Write) -> Result<
 }
 
 fn inspect(image: &Image) -> Result<Inspection, Failure> {
-    // An image of schema 1 has a manifest without a configuration; a damaged one is an error.
-    let config = match image.config() {
-        Ok(config) => Some(config),
-        Err(cstor_client::error::StoreError::NoBigData { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let config = super::config_of(image)?;
     let of = |field: fn(&Config) -> Option<&str>| config.as_ref().and_then(field).map(str::to_owned);
     let manifest = image.manifest()?;
     Ok(Inspection {

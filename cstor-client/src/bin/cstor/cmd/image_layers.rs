@@ -32,7 +32,7 @@ pub(crate) struct LayerRow {
 pub(crate) fn run(store: &Store, args: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
     let storage = open_store(store)?;
     let image = storage.image(&args.image)?;
-    let layers = rows(&image, image.config().ok().as_ref())?;
+    let layers = rows(&image, super::config_of(&image)?.as_ref())?;
     if args.output.quiet {
         for layer in &layers {
             writeln!(out, "{}", short(&layer.id, args.output.no_trunc))?;

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use cstor_client::{Config, Image};
+use cstor_client::Image;
+use cstor_client::error::StoreError;
 use serde::Serialize;
 
 use super::open_store;
@@ -60,7 +61,14 @@ pub(crate) fn run(store: &Store, args: &List, out: &mut dyn Write) -> Result<(),
 }
 
 fn row(image: &Image) -> Result<Row, Failure> {
-    let built = image.config().ok().as_ref().and_then(Config::created).map(str::to_owned);
+    let built = match image.config() {
+        Ok(config) => config.created().map(str::to_owned),
+        Err(StoreError::NoBigData { .. }) => None,
+        Err(error) => {
+            tracing::warn!(%error, "shown with the time when it was stored");
+            None
+        }
+    };
     Ok(Row {
         id: image.id().to_string(),
         names: image.names().to_vec(),

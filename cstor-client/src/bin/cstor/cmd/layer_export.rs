@@ -8,7 +8,7 @@ use cstor_client::{Layer, Verify};
 use super::open_store;
 use crate::args::{Export, Store, VerifyHow};
 use crate::exit::Failure;
-use crate::ui::output::NewFile;
+use crate::ui::output::{self, NewFile};
 
 pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
     let storage = open_store(store)?;
@@ -20,7 +20,7 @@ pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
             file.publish()
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
-        _ => export(&layer, args.verify, io::stdout().lock()),
+        _ => export(&layer, args.verify, output::stdout()?),
     }
 }
 

@@ -16,7 +16,7 @@ struct Inspection {
     schema: u32,
     #[serde(flatten)]
     layer: Row,
-    /// The layers below it, the base first.
+    /// From the base up to the layer itself; only where it is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<Vec<Row>>,
 }

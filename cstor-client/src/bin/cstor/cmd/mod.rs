@@ -1,6 +1,7 @@
 //! One file a command: from its arguments to a call of the library and its output.
 
 pub(crate) mod extract;
+pub(crate) mod image_export;
 pub(crate) mod image_inspect;
 pub(crate) mod image_layers;
 pub(crate) mod image_list;
@@ -8,12 +9,23 @@ pub(crate) mod layer_export;
 pub(crate) mod layer_inspect;
 pub(crate) mod layer_list;
 pub(crate) mod resolve_link;
+pub(crate) mod toc;
 pub(crate) mod verify;
 
-use cstor_client::{HelperPolicy, ProxiedStorage};
+use cstor_client::error::StoreError;
+use cstor_client::{Config, HelperPolicy, Image, ProxiedStorage};
 
 use crate::args::Store;
 use crate::exit::Failure;
+
+/// An image's configuration; none for one of schema 1. A damaged one is an error.
+pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
+    match image.config() {
+        Ok(config) => Ok(Some(config)),
+        Err(StoreError::NoBigData { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// Opens the store that was named, or the one that podman uses.
 pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cstor_client::Error;
@@ -12,6 +12,11 @@ use cstor_client::error::SinkError;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat};
 
 use crate::exit::Failure;
+
+/// Standard output without the buffer for lines that Rust puts before it.
+pub(crate) fn stdout() -> Result<File, Failure> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
 
 /// A file under a temporary name beside its own; dropping it removes it.
 #[derive(Debug)]

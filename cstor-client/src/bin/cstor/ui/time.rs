@@ -27,7 +27,7 @@ fn seconds(text: &str) -> Option<u64> {
         }
         _ => return None,
     };
-    // Days since 1970-03-01 of the proleptic Gregorian calendar, whose years end with February.
+    // Days of a calendar whose years begin in March, so that leap days come last; 719,468 of them before 1970.
     let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let era_days = 365 * shifted_year + shifted_year / 4 - shifted_year / 100 + shifted_year / 400;
     let days = era_days + (153 * shifted_month + 2) / 5 + day - 1 - 719_468;

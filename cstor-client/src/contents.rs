@@ -1,0 +1,83 @@
+//! The merged tree of an image with its contents, path by path: what a flat tar and a list of digests are
+//! made of.
+//!
+//! It opens files in windows, layer by layer; the order is that of the tree.
+
+use cstor_proto::{Refusal, RelPath};
+
+use crate::chain::Chain;
+use crate::entry::Content;
+use crate::error::{ContentProblem, Error, ReadError};
+use crate::flow::OpenContents;
+use crate::merge::{FinalTree, InodeKind, TreeEntry};
+use crate::sink::SinkError;
+use crate::source::{Escalating, FileSource, OpenedFile};
+
+/// Contents that are open at a time.
+const WINDOW: usize = 64;
+
+/// Visits every path of the tree but the root. Contents are opened if `open` is set, once for all names
+/// of an inode: `visit` is told the first name for the others.
+pub(crate) fn visit(
+    tree: &FinalTree,
+    chain: &Chain,
+    open: bool,
+    mut visit: impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), SinkError>,
+) -> Result<(), Error> {
+    let mut source = Escalating::new(chain.shared());
+    let mut seen = vec![false; tree.inodes()];
+    let mut window = Vec::new();
+    let mut entries = tree.entries().skip(1).peekable();
+    while let Some(entry) = entries.next() {
+        let first = seen.get_mut(entry.inode_number as usize).is_some_and(|seen| !std::mem::replace(seen, true));
+        let has_contents = matches!(entry.inode.kind(), InodeKind::File { size: 1.., .. });
+        window.push((entry, open && first && has_contents));
+        if window.len() == WINDOW || entries.peek().is_none() {
+            deliver(&window, chain, &mut source, &mut visit)?;
+            window.clear();
+        }
+    }
+    Ok(())
+}
+
+fn deliver(
+    window: &[(TreeEntry<'_>, bool)],
+    chain: &Chain,
+    source: &mut Escalating,
+    visit: &mut impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), SinkError>,
+) -> Result<(), Error> {
+    let mut opened: Vec<Option<Result<OpenedFile, Refusal>>> = window.iter().map(|_| None).collect();
+    for place in 0..chain.layers().len() {
+        let Some(layer) = chain.layers().get(place) else { continue };
+        let of_layer = |(entry, wanted): &(TreeEntry<'_>, bool)| *wanted && entry.inode.layer() == place;
+        let names = window.iter().filter(|item| of_layer(item)).map(|(entry, _)| {
+            let error = |invalid: cstor_proto::InvalidPath| read_error(layer.record.id, &entry.path, invalid.into());
+            RelPath::from_clean(entry.path.clone()).map_err(error)
+        });
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        if names.is_empty() {
+            continue;
+        }
+        let slots = opened.iter_mut().zip(window).filter(|(_, item)| of_layer(item));
+        for ((slot, _), file) in slots.zip(source.open_batch(layer, &names)?) {
+            *slot = Some(file);
+        }
+    }
+    for ((entry, _), file) in window.iter().zip(opened) {
+        let (Some(file), Some(layer), &InodeKind::File { size, crc }) =
+            (file, chain.layers().get(entry.inode.layer()), entry.inode.kind())
+        else {
+            visit(entry, None)?;
+            continue;
+        };
+        let error = |problem: ContentProblem| read_error(layer.record.id, &entry.path, problem.into());
+        let file = file.map_err(|refusal| error(ContentProblem::Refused(refusal)))?;
+        let contents = OpenContents::new(file, Content { size, crc }, layer.record.id, &entry.path).map_err(error)?;
+        visit(entry, Some(&contents))?;
+    }
+    Ok(())
+}
+
+fn read_error(layer: cstor_proto::LayerId, path: &[u8], problem: crate::error::ReadProblem) -> ReadError {
+    ReadError { layer, name: Some(path.to_vec()), problem }
+}

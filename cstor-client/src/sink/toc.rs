@@ -1,0 +1,52 @@
+//! The table of contents of a layer, whiteouts and all, without opening a file unless digests are wanted.
+
+use super::SinkError;
+use crate::entry::{Header, Member};
+use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::toc::{Toc, TocEntry};
+
+/// Collects a row for each member.
+pub(crate) struct TocSink {
+    toc: Toc,
+    digests: bool,
+    /// Where the next bytes stand in the tar.
+    offset: u64,
+}
+
+impl TocSink {
+    pub(crate) fn new(digests: bool) -> TocSink {
+        TocSink { toc: Toc::new(), digests, offset: 0 }
+    }
+}
+
+impl EntrySink for TocSink {
+    type Output = Toc;
+    const EXACT: bool = false;
+
+    fn wants(&self, _: &Header) -> ContentNeed {
+        if self.digests { ContentNeed::File } else { ContentNeed::Nothing }
+    }
+
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+        self.offset += raw.len() as u64;
+        let mut row = TocEntry::of_header(&member.header);
+        if let Some(content) = member.content {
+            row.size = content.size;
+            row.offset = self.offset;
+            self.offset += content.size;
+        }
+        if let Some(contents) = contents {
+            row.set_digest(contents)?;
+        }
+        self.toc.entries.push(row);
+        Ok(())
+    }
+
+    fn trailer(&mut self, _: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Toc, SinkError> {
+        Ok(self.toc)
+    }
+}

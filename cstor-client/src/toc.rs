@@ -1,0 +1,212 @@
+//! Tables of contents: the members of a layer or the files of an image as JSON.
+//!
+//! The keys are those of eStargz (containerd/stargz-snapshotter docs/estargz.md, "TOC"); there are no
+//! chunks, since nothing is compressed.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use crate::chain::Chain;
+use crate::contents;
+use crate::digest::Digest;
+use crate::entry::{Header, Kind, Time, Xattr};
+use crate::error::Error;
+use crate::flow::OpenContents;
+use crate::merge::{FinalTree, InodeKind, TreeEntry};
+use crate::sink::SinkError;
+
+/// A table of contents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Toc {
+    /// Always 1.
+    pub version: u32,
+    /// In the order of the tar; for an image, each directory before what is in it.
+    pub entries: Vec<TocEntry>,
+}
+
+/// One member or file. What does not apply is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TocEntry {
+    /// The path; a directory's ends with a slash. Bytes that are not UTF-8 are replaced.
+    pub name: String,
+    /// The path in base64, where it is not UTF-8. eStargz has no such key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_raw: Option<String>,
+    /// `dir`, `reg`, `symlink`, `hardlink`, `char`, `block` or `fifo`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Of the contents, in bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub size: u64,
+    /// RFC 3339 in UTC, with a fraction if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modtime: Option<String>,
+    /// The target of a link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_name: Option<String>,
+    /// Permission, set-id and sticky bits.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mode: u64,
+    /// The owner.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub uid: u64,
+    /// The group.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gid: u64,
+    /// The owner's name, if the header has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// The group's name, if the header has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_name: Option<String>,
+    /// Where the contents begin in the layer's tar.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub offset: u64,
+    /// A device's major number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dev_major: u64,
+    /// A device's minor number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dev_minor: u64,
+    /// How many names the file has in an image; 0 for layers, whose headers do not say.
+    #[serde(rename = "NumLink")]
+    pub num_link: u64,
+    /// Extended attributes, their values in base64.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: BTreeMap<String, String>,
+    /// SHA-256 of the contents, where they were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The same: a file is one chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_digest: Option<Digest>,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+impl Toc {
+    pub(crate) fn new() -> Toc {
+        Toc { version: 1, entries: Vec::new() }
+    }
+
+    /// The files of an image; with their digests if `read` is set, else without opening any.
+    pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool) -> Result<Toc, Error> {
+        let mut names = vec![0u64; tree.inodes()];
+        for entry in tree.entries() {
+            if let Some(count) = names.get_mut(entry.inode_number as usize) {
+                *count += 1;
+            }
+        }
+        let mut toc = Toc::new();
+        let mut firsts: Vec<Option<usize>> = vec![None; tree.inodes()];
+        contents::visit(tree, chain, read, |entry, contents| {
+            let number = entry.inode_number as usize;
+            let mut row = TocEntry::of_inode(entry);
+            row.num_link = names.get(number).copied().unwrap_or_default();
+            let first = firsts.get_mut(number).filter(|_| row.kind != "dir");
+            match first {
+                Some(Some(first)) => {
+                    let target = toc.entries.get(*first).map(|entry| entry.name.clone());
+                    row = TocEntry { kind: "hardlink", link_name: target, size: 0, ..row };
+                }
+                Some(first) => *first = Some(toc.entries.len()),
+                None => {}
+            }
+            if let Some(contents) = contents {
+                row.set_digest(contents)?;
+            }
+            toc.entries.push(row);
+            Ok(())
+        })?;
+        Ok(toc)
+    }
+}
+
+impl TocEntry {
+    /// The row of a header, whatever its contents.
+    pub(crate) fn of_header(header: &Header) -> TocEntry {
+        let (kind, target, device) = match &header.kind {
+            Kind::File | Kind::PaxGlobal => ("reg", None, None),
+            Kind::HardLink(target) => ("hardlink", Some(target.as_slice()), None),
+            Kind::Symlink(target) => ("symlink", Some(target.as_slice()), None),
+            Kind::CharDevice { major, minor } => ("char", None, Some((*major, *minor))),
+            Kind::BlockDevice { major, minor } => ("block", None, Some((*major, *minor))),
+            Kind::Dir => ("dir", None, None),
+            Kind::Fifo => ("fifo", None, None),
+        };
+        let mut entry = TocEntry::named(&header.path, kind, target, device);
+        entry.set_meta(header.mode, (header.uid, header.gid), header.mtime, &header.xattrs);
+        entry.user_name = non_empty(&header.user_name);
+        entry.group_name = non_empty(&header.group_name);
+        entry
+    }
+
+    fn of_inode(entry: &TreeEntry<'_>) -> TocEntry {
+        let mut path = entry.path.clone();
+        let mut size = 0;
+        let (kind, target, device) = match entry.inode.kind() {
+            InodeKind::Dir(_) => {
+                path.push(b'/');
+                ("dir", None, None)
+            }
+            InodeKind::File { size: of_file, .. } => {
+                size = *of_file;
+                ("reg", None, None)
+            }
+            InodeKind::Symlink(target) => ("symlink", Some(&**target), None),
+            InodeKind::Fifo => ("fifo", None, None),
+            InodeKind::CharDevice { major, minor } => ("char", None, Some((*major, *minor))),
+            InodeKind::BlockDevice { major, minor } => ("block", None, Some((*major, *minor))),
+        };
+        let meta = entry.inode.meta();
+        let mut row = TocEntry::named(&path, kind, target, device);
+        row.set_meta(meta.mode, (meta.uid, meta.gid), meta.mtime, &meta.xattrs);
+        row.size = size;
+        row
+    }
+
+    fn named(path: &[u8], kind: &'static str, target: Option<&[u8]>, device: Option<(u32, u32)>) -> TocEntry {
+        let (major, minor) = device.unwrap_or_default();
+        TocEntry {
+            name: text(path),
+            name_raw: std::str::from_utf8(path).is_err().then(|| STANDARD.encode(path)),
+            kind,
+            link_name: target.map(text),
+            dev_major: major.into(),
+            dev_minor: minor.into(),
+            ..TocEntry::default()
+        }
+    }
+
+    fn set_meta(&mut self, mode: u32, ids: (u64, u64), mtime: Time, xattrs: &[Xattr]) {
+        self.mode = mode.into();
+        (self.uid, self.gid) = ids;
+        self.modtime = mtime.rfc3339();
+        self.xattrs = xattrs.iter().map(|xattr| (text(&xattr.name), STANDARD.encode(&xattr.value))).collect();
+    }
+
+    pub(crate) fn set_digest(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+        let digest = contents.digest()?;
+        (self.digest, self.chunk_digest) = (Some(digest), Some(digest));
+        Ok(())
+    }
+}
+
+/// JSON has no other strings.
+fn text(bytes: &[u8]) -> String {
+    bytes.utf8_chunks().fold(String::new(), |mut text, chunk| {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().first().map(|_| char::REPLACEMENT_CHARACTER));
+        text
+    })
+}
+
+fn non_empty(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| text(bytes))
+}
