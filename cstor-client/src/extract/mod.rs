@@ -7,6 +7,7 @@ mod clone;
 mod destination;
 mod error;
 mod meta;
+mod node;
 mod place;
 mod plan;
 mod report;

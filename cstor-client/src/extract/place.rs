@@ -11,10 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cstor_proto::{Refusal, RelPath};
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, ioctl_ficlone, linkat, makedev, mkdirat, mknodat, openat2,
-    symlinkat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, ioctl_ficlone, mkdirat, openat2, unlinkat};
 use rustix::io::Errno;
 
 use super::Options;
@@ -213,72 +210,6 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// Symbolic links come after all files: nothing that is created can be reached through one.
-    fn place_links(&self) -> Result<(), ExtractError> {
-        for (place, dir) in self.plan.dirs.iter().enumerate() {
-            let mut fd: Option<OwnedFd> = None;
-            for (name, id) in self.tree.children(dir.inode) {
-                let inode = self.tree.inode(id);
-                let step = self.plan.step(inode, id, place, name, self.options.devices);
-                if matches!(step, Step::Dir | Step::File { .. } | Step::Skip) {
-                    continue;
-                }
-                self.check_interrupt()?;
-                let parent = match &fd {
-                    Some(parent) => parent,
-                    None => fd.insert(self.open(dir)?),
-                };
-                self.place_link(parent.as_fd(), dir, name, inode, step)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn place_link(
-        &self,
-        parent: BorrowedFd<'_>,
-        dir: &PlannedDir,
-        name: &[u8],
-        inode: &Inode,
-        step: Step<'_>,
-    ) -> Result<(), ExtractError> {
-        let failed = |action, errno| self.failed_at(dir, name, action, errno);
-        match step {
-            Step::Dir | Step::File { .. } | Step::Skip => return Ok(()),
-            Step::Link(first) => {
-                let from = self.open(self.dir(first.dir))?;
-                return linkat(&from, &*first.name, parent, name, AtFlags::empty())
-                    .map_err(|errno| failed("create a hard link", errno));
-            }
-            Step::Symlink(target) => {
-                symlinkat(target, parent, name).map_err(|errno| failed("create a symbolic link", errno))?;
-            }
-            Step::Fifo => self
-                .make_node(parent, name, FileType::Fifo, inode, 0)
-                .map_err(|errno| failed("create a FIFO", errno))?,
-            Step::Device { block, major, minor } => {
-                let kind = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
-                let made = self.make_node(parent, name, kind, inode, makedev(major, minor));
-                made.map_err(|errno| failed("create a device node", errno))?;
-            }
-        }
-        self.policy.apply_at(parent, name, inode.meta()).map_err(|(action, errno)| failed(action, errno))
-    }
-
-    fn make_node(
-        &self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        kind: FileType,
-        inode: &Inode,
-        device: u64,
-    ) -> Result<(), Errno> {
-        let mode = Mode::from(self.policy.mode(inode.meta()));
-        mknodat(parent, name, kind, mode, device)?;
-        // The umask took bits; the name is new and in a directory that nobody else reaches.
-        rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
-    }
-
     /// Sets the metadata of directories, the deepest first; that of the root last.
     fn finish_dirs(&self) -> Result<(), ExtractError> {
         for dir in self.plan.dirs.iter().rev() {
@@ -316,19 +247,19 @@ impl<'a> Placer<'a> {
     }
 
     #[allow(clippy::indexing_slicing, reason = "places come from the plan's own list")]
-    fn dir(&self, place: usize) -> &'a PlannedDir {
+    pub(super) fn dir(&self, place: usize) -> &'a PlannedDir {
         &self.plan.dirs[place]
     }
 
-    fn open(&self, dir: &PlannedDir) -> Result<OwnedFd, ExtractError> {
+    pub(super) fn open(&self, dir: &PlannedDir) -> Result<OwnedFd, ExtractError> {
         open_dir(self.root, &dir.path).map_err(|errno| ExtractError::destination(&dir.path, "open a directory", errno))
     }
 
-    fn check_interrupt(&self) -> Result<(), ExtractError> {
+    pub(super) fn check_interrupt(&self) -> Result<(), ExtractError> {
         if self.interrupt.load(Ordering::Relaxed) { Err(ExtractError::Interrupted) } else { Ok(()) }
     }
 
-    fn failed_at(&self, dir: &PlannedDir, name: &[u8], action: &'static str, errno: Errno) -> ExtractError {
+    pub(super) fn failed_at(&self, dir: &PlannedDir, name: &[u8], action: &'static str, errno: Errno) -> ExtractError {
         ExtractError::destination(&join(&dir.path, name), action, errno)
     }
 

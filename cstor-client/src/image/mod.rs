@@ -13,7 +13,7 @@ use crate::digest::{Digest, ImageId};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
-use crate::store::{ImageRecord, Shared, StoreError};
+use crate::store::{ImageRecord, Shared, Snapshot, StoreError};
 use crate::toc::Toc;
 
 pub use manifest::{Config, History, Manifest};
@@ -23,11 +23,12 @@ pub use manifest::{Config, History, Manifest};
 pub struct Image {
     shared: Arc<Shared>,
     record: Arc<ImageRecord>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Image {
-    pub(crate) fn new(shared: &Arc<Shared>, record: &Arc<ImageRecord>) -> Image {
-        Image { shared: Arc::clone(shared), record: Arc::clone(record) }
+    pub(crate) fn new(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>, record: &Arc<ImageRecord>) -> Image {
+        Image { shared: Arc::clone(shared), record: Arc::clone(record), snapshot: Arc::clone(snapshot) }
     }
 
     /// Its id.
@@ -63,8 +64,7 @@ impl Image {
 
     /// Its layers, the base first; checked to be the ones that its configuration names.
     pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
-        let snapshot = self.shared.snapshot()?;
-        let records = Chain::records(&snapshot, self.record.layer)?;
+        let records = Chain::records(&self.snapshot, self.record.layer)?;
         self.check_diff_ids(&records)?;
         Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
     }
@@ -72,8 +72,7 @@ impl Image {
     /// Its size as podman counts it: the uncompressed sizes of its layers and the sizes of its manifest
     /// and configuration, in bytes (containers/storage store.go, `ImageSize`).
     pub fn size(&self) -> Result<u64, StoreError> {
-        let snapshot = self.shared.snapshot()?;
-        let layers = Chain::records(&snapshot, self.record.layer)?;
+        let layers = Chain::records(&self.snapshot, self.record.layer)?;
         let data = self.record.big_data_sizes.values().filter_map(|&size| u64::try_from(size).ok());
         Ok(layers.iter().filter_map(|layer| layer.diff_size).chain(data).fold(0, u64::saturating_add))
     }

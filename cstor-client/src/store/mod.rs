@@ -113,7 +113,7 @@ impl Storage {
     /// All images, those of the root before those of additional stores, in the order of images.json.
     pub fn list_images(&self) -> Result<Vec<Image>, StoreError> {
         let snapshot = self.shared.snapshot()?;
-        Ok(snapshot.images.iter().map(|record| Image::new(&self.shared, record)).collect())
+        Ok(snapshot.images.iter().map(|record| Image::new(&self.shared, &snapshot, record)).collect())
     }
 
     /// Finds one image by what podman accepts: a name with or without tag and registry, an id or a
@@ -121,7 +121,7 @@ impl Storage {
     pub fn image(&self, reference: &str) -> Result<Image, StoreError> {
         let snapshot = self.shared.snapshot()?;
         let record = image::reference::find(&snapshot.images, reference)?;
-        Ok(Image::new(&self.shared, record))
+        Ok(Image::new(&self.shared, &snapshot, record))
     }
 
     /// All layers but incomplete ones, in the order of layers.json.
