@@ -456,7 +456,7 @@ fn a_size_without_bounds_is_refused() {
             let trial = Trial::new(subject, &store);
             trial.settle();
             let codes: &[i32] = if diff_size.is_some() { &[11] } else { &[4, 11] };
-            trial.refuse(IMAGE, &[], codes, &["<layer>", "x", "the files"]).map(drop)
+            trial.refuse(IMAGE, &[], codes, &["<layer>", "x", "the image"]).map(drop)
         },
     );
 }
