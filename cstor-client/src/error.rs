@@ -9,6 +9,8 @@ pub use crate::extract::ExtractError;
 pub use crate::layer::{ContentProblem, ReadError, ReadProblem};
 pub use crate::merge::{MergeError, MergeProblem};
 pub use crate::sink::SinkError;
+pub use crate::sink::oci::error::CopyError;
+pub use crate::sink::splitfd::{BadName, SplitFdError};
 pub use crate::source::{BadDescriptor, SourceError};
 pub use crate::store::{LayerPart, StoreError};
 pub use crate::tarsplit::{LineError, TarSplitError};
@@ -58,6 +60,10 @@ pub enum Error {
     Sink(#[from] SinkError),
     /// The extraction.
     Extract(#[from] ExtractError),
+    /// The copy of an image.
+    Copy(#[from] CopyError),
+    /// A splitfdstream.
+    SplitFd(#[from] SplitFdError),
 }
 
 impl Error {
@@ -70,6 +76,8 @@ impl Error {
             Error::Source(error) => error.kind(),
             Error::Sink(error) => error.kind(),
             Error::Extract(error) => error.kind(),
+            Error::Copy(error) => error.kind(),
+            Error::SplitFd(error) => error.kind(),
         }
     }
 
@@ -82,6 +90,8 @@ impl Error {
             Error::Merge(_) | Error::Sink(_) => None,
             Error::Source(error) => error.advice(),
             Error::Extract(error) => error.advice(),
+            Error::Copy(error) => error.advice(),
+            Error::SplitFd(error) => error.advice(),
         }
     }
 

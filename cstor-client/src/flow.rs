@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
+use rustix::process::{Resource, getrlimit};
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::ChainLayer;
@@ -165,11 +166,12 @@ pub(crate) fn pump<S: EntrySink>(
     source: &mut dyn FileSource,
     mut sink: S,
 ) -> Result<S::Output, Error> {
+    let window = window();
     let mut waiting: VecDeque<Entry> = VecDeque::new();
     let mut ended = false;
     while !ended {
         let (mut wanted, mut bytes) = (0, 0);
-        while wanted < WINDOW && bytes < MAX_WAITING {
+        while wanted < window && bytes < MAX_WAITING {
             let Some(entry) = entries.next().transpose()? else {
                 ended = true;
                 break;
@@ -181,6 +183,12 @@ pub(crate) fn pump<S: EntrySink>(
         deliver(&mut waiting, layer, source, &mut sink)?;
     }
     Ok(sink.finish()?)
+}
+
+/// As many contents at a time as the descriptor limit leaves room for, beside layers and outputs.
+fn window() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 4).unwrap_or(WINDOW).clamp(1, WINDOW)
 }
 
 fn is_wanted<S: EntrySink>(sink: &S, entry: &Entry) -> bool {

@@ -39,5 +39,8 @@ pub use image::{Config, History, Image, Manifest};
 pub use layer::{Entries, Layer, Verify};
 pub use proxy::{ProxiedStorage, init_if_helper};
 pub use sink::Level;
+pub use sink::oci;
+pub use sink::splitfd as splitfdstream;
+pub use sink::splitfd::dir as splitdirfdstream;
 pub use source::HelperPolicy;
 pub use store::{Container, Storage};

@@ -94,6 +94,8 @@ pub(super) struct Parsed {
     pub(super) header: Header,
     /// The size of the contents, after expansion of sparse ones.
     pub(super) size: u64,
+    /// What of them a tar holds: a sparse member's map and data.
+    pub(super) stored: u64,
     pub(super) after: After,
 }
 
@@ -107,10 +109,35 @@ pub(super) enum After {
 
 /// What extension headers say of the next member.
 #[derive(Default)]
-struct Extensions {
+pub(super) struct Extensions {
     pax: Option<Records>,
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
+}
+
+impl Extensions {
+    /// How long the contents of a header may be that extends the next one; none if it is no such header.
+    pub(super) fn limit(typeflag: u8) -> Option<u64> {
+        match typeflag {
+            b'x' => Some(MAX_PAX),
+            b'L' | b'K' => Some(MAX_GNU_NAME),
+            _ => None,
+        }
+    }
+
+    /// Takes the contents of a header that has a limit.
+    pub(super) fn take(&mut self, typeflag: u8, content: &[u8]) -> Result<(), HeaderError> {
+        let target = match typeflag {
+            b'x' => {
+                self.pax = Some(Records::parse(content)?);
+                return Ok(());
+            }
+            b'L' => &mut self.name,
+            _ => &mut self.link,
+        };
+        let text = content.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
+        if target.replace(text).is_some() { Err(HeaderError::TwoLongNames) } else { Ok(()) }
+    }
 }
 
 /// Parses the headers of one member, which end with its own.
@@ -119,31 +146,21 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Parsed, HeaderError> {
     loop {
         let (block, rest) = bytes.split_first_chunk::<BLOCK>().ok_or(HeaderError::Short)?;
         let fields = ustar::parse(block)?;
-        match fields.typeflag {
-            b'x' => {
-                let (content, after) = contents(rest, fields.size, MAX_PAX)?;
-                extensions.pax = Some(Records::parse(content)?);
-                bytes = after;
+        if let Some(limit) = Extensions::limit(fields.typeflag) {
+            let (content, after) = contents(rest, fields.size, limit)?;
+            extensions.take(fields.typeflag, content)?;
+            bytes = after;
+        } else if fields.typeflag == b'g' {
+            // Its records stand in the segment without their padding.
+            if rest.len() as u64 != fields.size {
+                return Err(HeaderError::Short);
             }
-            b'L' | b'K' => {
-                let (content, after) = contents(rest, fields.size, MAX_GNU_NAME)?;
-                let text = content.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
-                let target = if fields.typeflag == b'L' { &mut extensions.name } else { &mut extensions.link };
-                if target.replace(text).is_some() {
-                    return Err(HeaderError::TwoLongNames);
-                }
-                bytes = after;
-            }
-            b'g' => {
-                // Its records stand in the segment without their padding.
-                if rest.len() as u64 != fields.size {
-                    return Err(HeaderError::Short);
-                }
-                let after = After::Padding(fields.size);
-                return Ok(Parsed { size: 0, after, header: header(fields, Kind::PaxGlobal) });
-            }
-            _ if !rest.is_empty() => return Err(HeaderError::Trailing(rest.len())),
-            _ => return combine(fields, extensions),
+            let after = After::Padding(fields.size);
+            return Ok(Parsed { size: 0, stored: fields.size, after, header: header(fields, Kind::PaxGlobal) });
+        } else if !rest.is_empty() {
+            return Err(HeaderError::Trailing(rest.len()));
+        } else {
+            return combine(fields, extensions);
         }
     }
 }
@@ -158,7 +175,7 @@ fn contents(bytes: &[u8], size: u64, limit: u64) -> Result<(&[u8], &[u8]), Heade
     Ok((bytes.get(..size).ok_or(HeaderError::Short)?, rest))
 }
 
-fn combine(mut fields: Fields, extensions: Extensions) -> Result<Parsed, HeaderError> {
+pub(super) fn combine(mut fields: Fields, extensions: Extensions) -> Result<Parsed, HeaderError> {
     let mut pax = extensions.pax.unwrap_or_default();
     let stored = pax.size.unwrap_or(fields.size);
     let sparse = pax.sparse.take();
@@ -195,10 +212,10 @@ fn combine(mut fields: Fields, extensions: Extensions) -> Result<Parsed, HeaderE
     replace(&mut header.user_name, pax.user_name);
     replace(&mut header.group_name, pax.group_name);
     header.xattrs = pax.xattrs;
-    Ok(Parsed { header, size, after })
+    Ok(Parsed { header, size, stored, after })
 }
 
-fn header(fields: Fields, kind: Kind) -> Header {
+pub(super) fn header(fields: Fields, kind: Kind) -> Header {
     Header {
         path: fields.path,
         kind,

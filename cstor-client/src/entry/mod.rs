@@ -3,14 +3,19 @@
 //! One record serves both readers: who rebuilds the tar writes `raw` and the contents, who only wants
 //! the meaning reads `member`.
 
+mod archive;
 mod assemble;
 pub(crate) mod crc64;
 mod header;
 mod pax;
+mod scan;
+mod sparse;
 mod ustar;
 
+pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
 pub use header::{Header, HeaderError, Kind, Time, Xattr};
+pub(crate) use scan::{Scanner, Stop};
 
 /// One member of a tar, or what follows the last one.
 #[derive(Debug)]

@@ -91,7 +91,7 @@ impl Records {
 }
 
 /// Keyword, value, and what follows the record.
-fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+pub(super) fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = bytes.iter().position(|&byte| byte == b' ')?;
     let length = usize::try_from(decimal(bytes.get(..blank)?).ok()?).ok()?;
     let record = bytes.get(blank + 1..length)?.strip_suffix(b"\n")?;
@@ -108,7 +108,7 @@ fn name(value: &[u8]) -> Result<Vec<u8>, HeaderError> {
     if value.is_empty() || value.contains(&0) { Err(HeaderError::Pax) } else { Ok(value.to_vec()) }
 }
 
-fn decimal(digits: &[u8]) -> Result<u64, HeaderError> {
+pub(super) fn decimal(digits: &[u8]) -> Result<u64, HeaderError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(HeaderError::Pax);
     }

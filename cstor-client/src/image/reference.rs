@@ -97,7 +97,11 @@ fn by_short_name<'a>(images: &'a [Arc<ImageRecord>], asked: &str) -> Records<'a>
     if same_name { newest(found, asked) } else { found }
 }
 
+/// Of several images with one name: that of the first store, and in one store the newest.
 fn newest<'a>(mut found: Records<'a>, asked: &str) -> Records<'a> {
+    if let Some(first) = found.first().map(|image| image.root) {
+        found.retain(|image| image.root == first);
+    }
     if found.len() > 1
         && found.iter().any(|image| found.first().is_some_and(|first| first.root == image.root && first.id != image.id))
     {

@@ -148,7 +148,7 @@ impl Layer {
     }
 
     /// Passes its entries to a sink.
-    fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, Error> {
+    pub(crate) fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, Error> {
         let mut chain = self.open_alone()?;
         let mut source = Escalating::new(&self.shared);
         let entries = open_entries(&mut chain, 0, &mut source)?;

@@ -2,6 +2,8 @@
 
 mod check;
 mod digest;
+pub mod oci;
+pub mod splitfd;
 mod tar;
 mod toc;
 mod unchecked;
@@ -26,9 +28,21 @@ pub enum SinkError {
     /// The output cannot be written.
     #[error("the output: cannot be written: {0}")]
     Write(#[source] io::Error),
+    /// A stream with files beside it.
+    #[error(transparent)]
+    SplitFd(Box<splitfd::SplitFdError>),
     /// A thread that works on the output has ended.
     #[error("the output: a thread that works on it ended unexpectedly")]
     Thread,
+}
+
+impl From<splitfd::SplitFdError> for SinkError {
+    fn from(error: splitfd::SplitFdError) -> SinkError {
+        match error {
+            splitfd::SplitFdError::Write(error) => SinkError::Write(error),
+            error => SinkError::SplitFd(Box::new(error)),
+        }
+    }
 }
 
 impl SinkError {
@@ -37,6 +51,7 @@ impl SinkError {
         match self {
             SinkError::Read(error) => error.kind(),
             SinkError::Write(_) => ErrorKind::Destination,
+            SinkError::SplitFd(error) => error.kind(),
             SinkError::Thread => ErrorKind::Failure,
         }
     }

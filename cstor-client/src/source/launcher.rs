@@ -63,9 +63,8 @@ impl Launcher {
             }
             Launcher::None => Command::new(path),
         };
-        if matches!(executable, Executable::Myself(_)) {
-            command.arg(HELPER_MARK);
-        }
+        // cstor-helper has no use for it; any other program recognises what it was taken for.
+        command.arg(HELPER_MARK);
         // A process group of its own, so that Ctrl-C at a terminal reaches only the client.
         command.process_group(0).current_dir("/");
         command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use cstor_client::HelperPolicy;
 use cstor_client::extract::{Devices, Reflink};
+use cstor_client::oci::{Compression, Destination};
+use cstor_client::splitfdstream::DEFAULT_INLINE_THRESHOLD;
 
 /// Read container images straight out of podman's store: without root, without a mount, without a tar.
 #[derive(Debug, Parser)]
@@ -66,8 +69,24 @@ pub(crate) enum ImageCommand {
     Extract(Extract),
     /// Write the merged files of an image as one tar.
     Export(ExportImage),
+    /// Copy an image to an OCI layout, or to an archive for podman, skopeo and docker.
+    #[command(visible_alias = "copy-to-oci")]
+    Copy(CopyImage),
     /// Write the table of contents of an image, as eStargz has it.
     Toc(ImageToc),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct CopyImage {
+    /// The image: a name, an id or its beginning, or a digest.
+    pub(crate) image: String,
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]; a path alone is a DIR, and - as FILE
+    /// is standard output.
+    #[arg(value_name = "DEST", value_parser = OsStringValueParser::new().try_map(Destination::parse))]
+    pub(crate) destination: Destination,
+    /// How layers are compressed; uncompressed ones have their diff ids as digests.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub(crate) compress: CompressHow,
 }
 
 #[derive(Debug, Group)]
@@ -160,6 +179,20 @@ pub(crate) enum LayerCommand {
     Extract(ExtractLayer),
     /// Write the table of contents of a layer, as eStargz has it.
     Toc(LayerToc),
+    /// Write the splitfdstream of a layer and the list of its external files, to look at.
+    Splitfd(SplitFd),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct SplitFd {
+    /// The layer: its id or the beginning of it, its diff id, or its link id.
+    pub(crate) layer: String,
+    /// The stream, with the list beside it in FILE.files; in a directory they are called stream and files.
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub(crate) output: PathBuf,
+    /// Files below this size stand in the stream itself.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_INLINE_THRESHOLD)]
+    pub(crate) inline_threshold: u64,
 }
 
 #[derive(Debug, Group)]
@@ -223,6 +256,15 @@ pub(crate) enum VerifyHow {
     Digest,
     Crc,
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum CompressHow {
+    #[default]
+    None,
+    Gzip,
+    #[cfg(feature = "zstd")]
+    Zstd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -314,6 +356,17 @@ impl From<Helper> for HelperPolicy {
             Helper::Auto => HelperPolicy::Auto,
             Helper::Always => HelperPolicy::Always,
             Helper::Never => HelperPolicy::Never,
+        }
+    }
+}
+
+impl From<CompressHow> for Compression {
+    fn from(how: CompressHow) -> Compression {
+        match how {
+            CompressHow::None => Compression::None,
+            CompressHow::Gzip => Compression::Gzip,
+            #[cfg(feature = "zstd")]
+            CompressHow::Zstd => Compression::Zstd,
         }
     }
 }

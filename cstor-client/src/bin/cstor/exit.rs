@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// Standard output is a terminal, which a tar would leave in disorder.
     Terminal,
+    /// Arguments that do not go together.
+    Usage(&'static str),
     /// A file cannot be written.
     File {
         /// The file.
@@ -66,6 +68,7 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Failure::Output(error) => (1, format!("standard output: cannot be written: {error}")),
         Failure::Terminal => (2, "standard output: is a terminal: name a file with -o, or pipe it".to_owned()),
+        Failure::Usage(what) => (2, format!("command line: {what}: see cstor --help")),
         Failure::File { path, source } => {
             let path = Escaped(path.as_os_str().as_encoded_bytes());
             (10, format!("{path}: cannot be written: {source}: choose another file, or make room there"))
@@ -132,6 +135,10 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = writeln!(io::stderr(), "cstor: error: command line: a command is missing: see cstor --help");
+        return ExitCode::from(2);
+    }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let what = lines.next().unwrap_or_default();
@@ -140,6 +147,6 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let details: Vec<&str> =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
     let what = if details.is_empty() { what.to_owned() } else { format!("{what} {}", details.join(", ")) };
-    let _ = writeln!(io::stderr(), "cstor: error: command line: {what}: see cstor --help");
+    let _ = writeln!(io::stderr(), "cstor: error: command line: {}: see cstor --help", Escaped(what.as_bytes()));
     ExitCode::from(2)
 }

@@ -40,8 +40,10 @@ fn run(args: &Args) -> Result<(), Failure> {
             cmd::layer_inspect::run(&args.store, inspect, &mut io::stdout())
         }
         Command::Layer { command: LayerCommand::Export(export) } => cmd::layer_export::run(&args.store, export),
+        Command::Layer { command: LayerCommand::Splitfd(split) } => cmd::layer_splitfd::run(&args.store, split),
         Command::Layer { command: LayerCommand::Toc(toc) } => cmd::toc::run_layer(&args.store, toc, &mut io::stdout()),
         Command::Image { command: ImageCommand::Toc(toc) } => cmd::toc::run_image(&args.store, toc, &mut io::stdout()),
+        Command::Image { command: ImageCommand::Copy(copy) } => cmd::image_copy::run(&args.store, copy),
         Command::Image { command: ImageCommand::Export(export) } => cmd::image_export::run(&args.store, export),
         Command::Layer { command: LayerCommand::Extract(extract) } => cmd::extract::run_layer(&args.store, extract),
         Command::ResolveLink(link) => cmd::resolve_link::run(&args.store, link, &mut io::stdout()),

@@ -1,6 +1,7 @@
 //! One file a command: from its arguments to a call of the library and its output.
 
 pub(crate) mod extract;
+pub(crate) mod image_copy;
 pub(crate) mod image_export;
 pub(crate) mod image_inspect;
 pub(crate) mod image_layers;
@@ -8,6 +9,7 @@ pub(crate) mod image_list;
 pub(crate) mod layer_export;
 pub(crate) mod layer_inspect;
 pub(crate) mod layer_list;
+pub(crate) mod layer_splitfd;
 pub(crate) mod resolve_link;
 pub(crate) mod toc;
 pub(crate) mod verify;

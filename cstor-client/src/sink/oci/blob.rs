@@ -1,0 +1,196 @@
+//! From a layer to a blob: its tar is checked against its diff id, compressed and hashed in one pass. Several
+//! layers are worked on at a time; the result does not depend on it.
+
+use std::io::{self, BufWriter, Write};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, available_parallelism};
+
+use oci_spec::image::MediaType;
+use sha2::{Digest as _, Sha256};
+
+use super::error::CopyError;
+use super::temporary::Temporary;
+use crate::digest::Digest;
+use crate::error::{Error, ReadError, ReadProblem, SinkError};
+use crate::layer::{Layer, Verify};
+
+/// More threads would wait for the disk, and each holds a few mebibytes.
+const MAX_THREADS: usize = 8;
+/// What gzip(1) and skopeo take.
+const GZIP_LEVEL: u32 = 6;
+/// What zstd(1) takes.
+#[cfg(feature = "zstd")]
+const ZSTD_LEVEL: i32 = 3;
+const BUFFER: usize = 256 * 1024;
+
+/// How layers are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all: a layer's blob is its tar, and has the diff id as its digest.
+    #[default]
+    None,
+    /// gzip, level 6.
+    Gzip,
+    /// zstd, level 3.
+    #[cfg(feature = "zstd")]
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn media_type(self) -> MediaType {
+        match self {
+            Compression::None => MediaType::ImageLayer,
+            Compression::Gzip => MediaType::ImageLayerGzip,
+            #[cfg(feature = "zstd")]
+            Compression::Zstd => MediaType::ImageLayerZstd,
+        }
+    }
+}
+
+/// Bytes by their digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blob {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+}
+
+/// What layers.json says of a layer's tar.
+pub(super) fn tar_of(layer: &Layer) -> Result<Blob, CopyError> {
+    match (layer.diff_id(), layer.diff_size()) {
+        (Some(digest), Some(size)) => Ok(Blob { digest, size }),
+        _ => Err(CopyError::NoDigest { layer: layer.id() }),
+    }
+}
+
+/// Writes a layer's tar; an error if it is not what `tar` says.
+pub(super) fn write_tar(layer: &Layer, tar: Blob, out: impl Write) -> Result<(), Error> {
+    let found = layer.export(out, Verify::Digest)?;
+    if found == tar.size {
+        return Ok(());
+    }
+    Err(ReadError { layer: layer.id(), name: None, problem: ReadProblem::Total { found, wanted: tar.size } }.into())
+}
+
+fn write_blob(layer: &Layer, compression: Compression, out: impl Write) -> Result<Blob, Error> {
+    let tar = tar_of(layer)?;
+    let hashed = match compression {
+        Compression::None => {
+            write_tar(layer, tar, out)?;
+            return Ok(tar);
+        }
+        Compression::Gzip => {
+            // No time of its own in the header: the same layer gives the same bytes.
+            let mut out = flate2::write::GzEncoder::new(Hashed::new(out), flate2::Compression::new(GZIP_LEVEL));
+            write_tar(layer, tar, &mut out)?;
+            out.finish().map_err(SinkError::Write)?
+        }
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => {
+            let mut out = zstd::Encoder::new(Hashed::new(out), ZSTD_LEVEL).map_err(SinkError::Write)?;
+            out.include_checksum(true).map_err(SinkError::Write)?;
+            write_tar(layer, tar, &mut out)?;
+            out.finish().map_err(SinkError::Write)?
+        }
+    };
+    Ok(hashed.finish().map_err(SinkError::Write)?)
+}
+
+/// Writes layers to files without names, each to one of its own, in the order of `layers`.
+pub(super) fn write_blobs<'a>(
+    layers: &[&Layer],
+    compression: Compression,
+    create: &(dyn Fn() -> Result<Temporary<'a>, CopyError> + Sync),
+    failed: &(dyn Fn(io::Error) -> CopyError + Sync),
+) -> Result<Vec<(Blob, Temporary<'a>)>, Error> {
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let done = Mutex::new(Vec::new());
+    let work = || -> Result<(), Error> {
+        while !stopped.load(Ordering::Relaxed) {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(layer) = layers.get(place) else { break };
+            let file = create()?;
+            let blob = write_blob(layer, compression, Stoppable { out: file.file(), stopped: &stopped });
+            let blob = blob.map_err(|error| match error {
+                Error::Sink(SinkError::Write(source)) => Error::Copy(failed(source)),
+                error => error,
+            })?;
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, blob, file));
+        }
+        Ok(())
+    };
+    let first_error = Mutex::new(None);
+    let run = || {
+        if let Err(error) = work() {
+            stopped.store(true, Ordering::Relaxed);
+            first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    };
+    let threads = available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS).min(layers.len());
+    let ended = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        run();
+        others.into_iter().all(|thread| thread.join().is_ok())
+    });
+    if let Some(error) = first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !ended || done.len() != layers.len() {
+        return Err(CopyError::Thread.into());
+    }
+    done.sort_by_key(|(place, ..)| *place);
+    Ok(done.into_iter().map(|(_, blob, file)| (blob, file)).collect())
+}
+
+/// Fails as soon as another layer has.
+struct Stoppable<'a, W> {
+    out: W,
+    stopped: &'a AtomicBool,
+}
+
+impl<W: Write> Write for Stoppable<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Takes the digest of what passes through.
+struct Hashed<W: Write> {
+    out: BufWriter<W>,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Hashed<W> {
+    fn new(out: W) -> Hashed<W> {
+        Hashed { out: BufWriter::with_capacity(BUFFER, out), hash: Sha256::new(), size: 0 }
+    }
+
+    fn finish(mut self) -> io::Result<Blob> {
+        self.out.flush()?;
+        Ok(Blob { digest: Digest::from_bytes(self.hash.finalize().into()), size: self.size })
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.out.write(bytes)?;
+        self.hash.update(bytes.get(..length).unwrap_or_default());
+        self.size += length as u64;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! What can keep an image from being copied, beside what its layers and the store have to say.
+
+use std::io;
+use std::path::PathBuf;
+
+use cstor_proto::LayerId;
+
+use crate::digest::{Digest, ImageId};
+use crate::error::ErrorKind;
+
+/// An image could not be copied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// A layer of which nobody knows what its tar should be.
+    #[error("layer {layer:.12}: layers.json has no digest and size of its tar: it cannot be checked")]
+    NoDigest {
+        /// The layer.
+        layer: LayerId,
+    },
+    /// The stored configuration is another one than the manifest names.
+    #[error("image {image:.12}: its configuration has the digest {found}, its manifest says {wanted}")]
+    ConfigDigest {
+        /// The image.
+        image: ImageId,
+        /// Of the configuration.
+        found: Digest,
+        /// In the manifest.
+        wanted: String,
+    },
+    /// The stored manifest has no configuration or no layers that could be understood.
+    #[error("image {image:.12}: its manifest cannot be understood")]
+    Manifest {
+        /// The image.
+        image: ImageId,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A manifest or an index cannot be made.
+    #[error("the manifest: cannot be made")]
+    Describe(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something could not be done at the destination.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What could not be done.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory that holds something else.
+    #[error("{}: {what}", path.display())]
+    NotLayout {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
+    /// The index of an existing layout cannot be understood.
+    #[error("{}: index.json cannot be understood", path.display())]
+    Index {
+        /// The layout.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A form of output that does not exist.
+    #[error("{0}")]
+    Impossible(&'static str),
+    /// A thread ended unexpectedly.
+    #[error("the output: a thread that works on it ended unexpectedly")]
+    Thread,
+}
+
+impl CopyError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            CopyError::NoDigest { .. } | CopyError::Impossible(_) => ErrorKind::Unsupported,
+            CopyError::ConfigDigest { .. } | CopyError::Manifest { .. } => ErrorKind::Corrupt,
+            CopyError::Write { .. } | CopyError::NotLayout { .. } | CopyError::Index { .. } => ErrorKind::Destination,
+            CopyError::Describe(_) | CopyError::Thread => ErrorKind::Failure,
+        }
+    }
+
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            CopyError::NoDigest { .. } => Some("pull the image without partial pulls (enable_partial_images)"),
+            CopyError::Impossible(_) => Some("choose another destination or compression"),
+            _ => None,
+        }
+    }
+}

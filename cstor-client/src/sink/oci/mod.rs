@@ -1,0 +1,173 @@
+//! Copies of images for other programs: an OCI layout, or an archive of it or of Docker's form. The configuration
+//! stays as it is, and with it the image id; no layer is ever written that is not what the store says of it.
+//!
+//! ```no_run
+//! use cstor_client::Storage;
+//! use cstor_client::oci::{Compression, Copier, Destination};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let image = Storage::discover()?.image("localhost/app")?;
+//! let destination = Destination::parse("oci:layouts/app:v1")?;
+//! let report = Copier::new().compression(Compression::Gzip).copy(&image, &destination)?;
+//! for change in &report.changes {
+//!     eprintln!("{change}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod archive;
+mod blob;
+mod destination;
+pub(crate) mod error;
+mod index;
+mod layout;
+mod manifest;
+mod members;
+mod subject;
+mod temporary;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+pub use blob::Compression;
+pub use destination::{Destination, Form, InvalidDestination};
+pub use manifest::{Change, Reason};
+
+use crate::digest::Digest;
+use crate::error::{Error, SinkError};
+use crate::image::Image;
+use error::CopyError;
+use layout::Layout;
+use subject::Subject;
+use temporary::Temporary;
+
+/// Copies images.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Copier {
+    compression: Compression,
+}
+
+/// What a copy did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyReport {
+    /// The tag or the names that the copy has.
+    pub names: Vec<String>,
+    /// The digest of its manifest; Docker's archives have none.
+    pub manifest: Option<Digest>,
+    /// Layers that were written; one that occurs twice is written once.
+    pub written: usize,
+    /// Layers that were there already.
+    pub reused: usize,
+    /// The size of all its layers together.
+    pub bytes: u64,
+    /// The digests that are others than in the store.
+    pub changes: Vec<Change>,
+}
+
+impl Copier {
+    /// One that compresses nothing.
+    pub fn new() -> Copier {
+        Copier::default()
+    }
+
+    /// How layers are compressed.
+    pub fn compression(self, compression: Compression) -> Copier {
+        Copier { compression }
+    }
+
+    /// Copies an image to a directory or file, which shows nothing of it unless everything went well.
+    pub fn copy(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
+        let path = destination.path();
+        if destination.form() == Form::Layout {
+            return self.copy_to_layout(image, destination);
+        }
+        let subject = Subject::open(image)?;
+        let failed = |action| {
+            move |errno: rustix::io::Errno| CopyError::Write { path: path.into(), action, source: errno.into() }
+        };
+        let name = path.file_name().ok_or_else(|| failed("create a file")(rustix::io::Errno::ISDIR))?;
+        let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, above, flags, Mode::empty()).map_err(failed("open the directory of the file"))?;
+        let create = || Temporary::create(directory.as_fd()).map_err(failed("create a file"));
+        let file = create()?;
+        let mut compressed = BTreeMap::new();
+        if self.compression != Compression::None && destination.form() == Form::OciArchive {
+            let unique = subject.unique();
+            let layers: Vec<_> = unique.values().map(|(layer, _)| *layer).collect();
+            let write_failed =
+                |source| CopyError::Write { path: path.into(), action: "write a layer beside it", source };
+            let blobs = blob::write_blobs(&layers, self.compression, &create, &write_failed)?;
+            compressed.extend(unique.into_keys().zip(blobs));
+        }
+        let report = members::write(&subject, destination, self.compression, &compressed, &mut file.file());
+        let report = report.map_err(|error| match error {
+            Error::Sink(SinkError::Write(source)) => {
+                CopyError::Write { path: path.into(), action: "write", source }.into()
+            }
+            error => error,
+        })?;
+        file.publish(name).map_err(failed("put the file in place"))?;
+        Ok(report)
+    }
+
+    /// Writes an archive to a stream, as it is made. What was written before an error is no archive.
+    pub fn stream(&self, image: &Image, destination: &Destination, mut out: impl Write) -> Result<CopyReport, Error> {
+        if destination.form() == Form::Layout {
+            return Err(CopyError::Impossible("a layout is a directory: it cannot be written to a stream").into());
+        }
+        if self.compression != Compression::None {
+            return Err(CopyError::Impossible(
+                "a compressed layer's size stands before it in an archive: it cannot be written to a stream",
+            )
+            .into());
+        }
+        members::write(&Subject::open(image)?, destination, self.compression, &BTreeMap::new(), &mut out)
+    }
+
+    fn copy_to_layout(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
+        Layout::check(destination.path())?;
+        let subject = Subject::open(image)?;
+        let layout = Layout::open(destination.path())?;
+        let mut blobs: BTreeMap<_, _> = subject.unique();
+        let unique = blobs.len();
+        let is_there = |tar| self.compression == Compression::None && layout.has(tar);
+        let wanted: Vec<_> = blobs.values().filter(|(_, tar)| !is_there(*tar)).copied().collect();
+        let layers: Vec<_> = wanted.iter().map(|(layer, _)| *layer).collect();
+        let failed = layout.failed("write a blob");
+        let written = blob::write_blobs(&layers, self.compression, &|| layout.new_blob(), &failed)?;
+        let mut files = Vec::new();
+        for ((layer, tar), (blob, file)) in wanted.into_iter().zip(written) {
+            blobs.insert(tar.digest, (layer, blob));
+            files.push((blob, file));
+        }
+        let described = subject.layers.iter().filter_map(|(_, tar)| blobs.get(&tar.digest));
+        let described: Vec<_> = described.map(|(_, blob)| *blob).collect();
+        let manifest = manifest::describe(&subject, &described, self.compression)?;
+        let mut written = 0;
+        for (blob, file) in files {
+            if !layout.has(blob) {
+                layout.publish(file, blob)?;
+                written += 1;
+            }
+        }
+        layout.write_blob(&subject.config, subject.config_blob)?;
+        layout.write_blob(&manifest.bytes, manifest.blob)?;
+        let tag = subject.tag(destination);
+        layout.tag(manifest.blob, &tag)?;
+        Ok(CopyReport {
+            names: vec![tag],
+            manifest: Some(manifest.blob.digest),
+            written,
+            reused: unique - written,
+            bytes: described.iter().map(|blob| blob.size).sum(),
+            changes: manifest.changes,
+        })
+    }
+}

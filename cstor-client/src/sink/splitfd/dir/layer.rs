@@ -1,0 +1,114 @@
+//! A layer as a splitdirfdstream: files by their names below the layer's `diff` directory, number 0.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use cstor_proto::RelPath;
+
+use super::super::layer::{check_size, plain};
+use super::super::{PIECE, Split};
+use super::Writer;
+use crate::entry::{Header, Kind, Member};
+use crate::error::Error;
+use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::layer::Layer;
+use crate::sink::SinkError;
+
+impl Layer {
+    /// Writes its tar as a splitdirfdstream with one directory, the layer's `diff`.
+    ///
+    /// Files below `inline_threshold` bytes stand in the stream, and so do those that the receiver would not
+    /// find: it follows no symlink, and takes names in UTF-8 alone. Whether it may read the others is for the
+    /// caller to know.
+    pub fn splitdirfdstream(&self, out: impl Write, inline_threshold: u64) -> Result<Split, Error> {
+        let writer = Writer::new(out);
+        let (split, symlinks, buffer) = (Split::default(), HashSet::new(), Vec::new());
+        self.pump(DirSink { writer, inline_threshold, split, symlinks, buffer }).map_err(plain)
+    }
+}
+
+struct DirSink<W> {
+    writer: Writer<W>,
+    inline_threshold: u64,
+    split: Split,
+    /// Names of the layer that a path must not lead through.
+    symlinks: HashSet<Vec<u8>>,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> DirSink<W> {
+    /// The name by which a receiver finds a member.
+    fn name(&self, path: &[u8]) -> Option<RelPath> {
+        let name = RelPath::clean(path).ok()?;
+        let bytes = name.as_bytes();
+        let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let through_link =
+            slashes.filter_map(|(place, _)| bytes.get(..place)).any(|above| self.symlinks.contains(above));
+        (!through_link && std::str::from_utf8(bytes).is_ok()).then_some(name)
+    }
+
+    fn note(&mut self, header: &Header) {
+        let link = match &header.kind {
+            Kind::Symlink(_) => true,
+            // Another name of a symlink is one, too.
+            Kind::HardLink(target) => {
+                RelPath::clean(target).is_ok_and(|target| self.symlinks.contains(target.as_bytes()))
+            }
+            _ => return,
+        };
+        if let Ok(name) = RelPath::clean(&header.path)
+            && link
+        {
+            self.symlinks.insert(name.as_bytes().to_vec());
+        }
+    }
+
+    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+        self.buffer.resize(PIECE, 0);
+        let mut reader = contents.reader();
+        loop {
+            let length = reader.fill(&mut self.buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.writer.inline(self.buffer.get(..length).unwrap_or_default())?;
+            self.split.inline_bytes += length as u64;
+        }
+    }
+}
+
+impl<W: Write> EntrySink for DirSink<W> {
+    type Output = Split;
+    const EXACT: bool = true;
+
+    fn wants(&self, _: &Header) -> ContentNeed {
+        ContentNeed::File
+    }
+
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+        self.trailer(raw)?;
+        self.note(&member.header);
+        let Some(contents) = contents else { return Ok(()) };
+        let name = match contents.size() < self.inline_threshold {
+            true => None,
+            false => self.name(&member.header.path),
+        };
+        let Some(name) = name else { return self.inline(contents) };
+        check_size(contents)?;
+        self.writer.file(contents.size(), 0, name.as_bytes())?;
+        self.split.external_files = self.split.external_files.saturating_add(1);
+        self.split.external_bytes = self.split.external_bytes.saturating_add(contents.size());
+        Ok(())
+    }
+
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+        self.writer.metadata(raw)?;
+        self.split.inline_bytes += raw.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Split, SinkError> {
+        self.writer.finish()?;
+        Ok(self.split)
+    }
+}

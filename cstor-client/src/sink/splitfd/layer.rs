@@ -1,0 +1,121 @@
+//! A layer as a stream: headers and padding as its tar-split has them, small files in it, others beside it.
+
+use std::io::Write;
+
+use rustix::fs::fstat;
+
+use super::{ExternalFile, FileConsumer, SplitFdError, Writer};
+use crate::entry::{Header, Member};
+use crate::error::Error;
+use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::layer::Layer;
+use crate::sink::SinkError;
+
+/// What a layer was split into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Split {
+    /// External files; no checksum was held against their contents, since nobody read them.
+    pub external_files: u32,
+    /// The bytes of them.
+    pub external_bytes: u64,
+    /// The bytes of the tar that stand in the stream: headers, padding, and small files, which were checked.
+    pub inline_bytes: u64,
+}
+
+impl Layer {
+    /// Writes its tar as a splitfdstream to `out`, and passes larger files to `files`.
+    ///
+    /// Files below `inline_threshold` bytes stand in the stream and are held against their checksums, so a
+    /// threshold of 0 puts no contents in the stream and one of `u64::MAX` all. A file whose size is not that
+    /// of its header is an error. What was written before an error is no stream.
+    pub fn splitfdstream(
+        &self,
+        out: impl Write,
+        files: impl FileConsumer,
+        inline_threshold: u64,
+    ) -> Result<Split, Error> {
+        let split = Split::default();
+        let sink = SplitSink { writer: Writer::new(out), files, inline_threshold, split, buffer: Vec::new() };
+        self.pump(sink).map_err(plain)
+    }
+}
+
+/// The error of the stream itself, not that of the sink it was written by.
+pub(super) fn plain(error: Error) -> Error {
+    match error {
+        Error::Sink(SinkError::SplitFd(error)) => Error::SplitFd(*error),
+        error => error,
+    }
+}
+
+struct SplitSink<W, F> {
+    writer: Writer<W>,
+    files: F,
+    inline_threshold: u64,
+    split: Split,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write, F: FileConsumer> SplitSink<W, F> {
+    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+        self.buffer.resize(super::PIECE, 0);
+        let mut reader = contents.reader();
+        loop {
+            let length = reader.fill(&mut self.buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.writer.inline(self.buffer.get(..length).unwrap_or_default())?;
+            self.split.inline_bytes += length as u64;
+        }
+    }
+
+    fn external(&mut self, name: &[u8], contents: &OpenContents<'_>) -> Result<(), SinkError> {
+        let (number, size) = (self.split.external_files, contents.size());
+        check_size(contents)?;
+        self.files.take(ExternalFile { number, name, size, fd: std::os::fd::AsFd::as_fd(contents) })?;
+        self.writer.external(number)?;
+        self.split.external_files = number.checked_add(1).ok_or(SplitFdError::TooManyFiles { limit: usize::MAX })?;
+        self.split.external_bytes = self.split.external_bytes.saturating_add(size);
+        Ok(())
+    }
+}
+
+/// Looks at the size once more: since the file was opened, others before it were passed on.
+pub(super) fn check_size(contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    // A file that cannot be looked at is reported by whoever reads it.
+    let now = fstat(contents).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
+    match now.filter(|&now| now != contents.size()) {
+        Some(found) => Err(contents.cut_short(found)),
+        None => Ok(()),
+    }
+}
+
+impl<W: Write, F: FileConsumer> EntrySink for SplitSink<W, F> {
+    type Output = Split;
+    const EXACT: bool = true;
+
+    fn wants(&self, _: &Header) -> ContentNeed {
+        ContentNeed::File
+    }
+
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+        self.trailer(raw)?;
+        match contents {
+            None => Ok(()),
+            Some(contents) if contents.size() < self.inline_threshold => self.inline(contents),
+            Some(contents) => self.external(&member.header.path, contents),
+        }
+    }
+
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+        self.writer.inline(raw)?;
+        self.split.inline_bytes += raw.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Split, SinkError> {
+        self.writer.finish()?;
+        Ok(self.split)
+    }
+}
