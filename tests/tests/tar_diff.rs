@@ -351,6 +351,12 @@ fn entries_are_missing_extra_moved_or_renamed() {
     let script = "cat \"$1\" | \"$0\" - \"$2\"";
     let ended = run(Command::new("sh").args(["-c", script]).arg(tar_diff().get_program()).args([&a, &b]));
     assert_eq!(lines(&ended), ["content: \"t/file\": first difference not known", order]);
+    // From the middle of a file, it can.
+    let prefixed = top.path().join("prefixed");
+    fs::write(&prefixed, [vec![b'x'; 512], fs::read(&a).unwrap()].concat()).unwrap();
+    let after = "{ dd bs=512 count=1 status=none >/dev/null; \"$0\" - \"$2\"; } <\"$1\"";
+    let ended = run(Command::new("sh").args(["-c", after]).arg(tar_diff().get_program()).args([&prefixed, &b]));
+    assert_eq!(lines(&ended), ["content: \"t/file\": first difference at byte 5", order]);
     let ended = run(Command::new("sh").args(["-c", script]).arg(tar_diff().get_program()).args([&a, &a]));
     assert_eq!((ended.code(), &*ended.stdout), (0, ""));
 }

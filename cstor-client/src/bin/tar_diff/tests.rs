@@ -83,3 +83,58 @@ fn entries_are_found_wherever_they_are() {
         assert_eq!(lines(&base, &archive(names)), *wanted, "{names:?}");
     }
 }
+
+/// A directory and two files, the first sparse if it has a map.
+fn with_hole(dir: &str, contents: &[u8], is_sparse: bool, sparse_first: bool) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut append = |name: &str, typeflag: u8, bytes: &[u8], map: Option<[u64; 3]>| {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkflag = [typeflag];
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        if let Some([start, length, size]) = map {
+            let gnu = header.as_gnu_mut().unwrap();
+            gnu.sparse[0].set_offset(start);
+            gnu.sparse[0].set_length(length);
+            gnu.set_real_size(size);
+        }
+        header.set_cksum();
+        tar.append(&header, bytes).unwrap();
+    };
+    if !sparse_first {
+        append("file", b'0', b"", None);
+    }
+    if is_sparse {
+        append("hole", b'S', &contents[5000..], Some([5000, contents.len() as u64 - 5000, contents.len() as u64]));
+    } else {
+        append("hole", b'0', contents, None);
+    }
+    if sparse_first {
+        append("file", b'0', b"", None);
+    }
+    append(dir, b'5', b"", None);
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn a_hole_is_zeros_and_a_slash_after_a_directory_nothing() {
+    let mut contents = vec![0; 5000];
+    contents.extend([1; 9000]);
+    let a = with_hole("dir", &contents, true, true);
+    let meaning = |b: &[u8]| -> Vec<String> {
+        let found = lines(&a, b).into_iter();
+        found.filter(|line| !line.starts_with("bytes: ")).collect()
+    };
+    let order = "order: \"hole\": entry 1 in A, entry 2 in B".to_owned();
+    assert_eq!(meaning(&with_hole("dir/", &contents, false, true)), [""; 0]);
+    assert_eq!(meaning(&with_hole("dir/", &contents, false, false)), [order.as_str()]);
+    contents[4999] = 1;
+    let known = "content: \"hole\": first difference at byte 4999";
+    let unknown = "content: \"hole\": first difference not known";
+    assert_eq!(meaning(&with_hole("dir/", &contents, false, true)), [known]);
+    assert_eq!(meaning(&with_hole("dir/", &contents, false, false)), [unknown, &order]);
+}

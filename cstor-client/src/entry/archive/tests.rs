@@ -181,6 +181,25 @@ fn an_archive_may_end_early_between_members_only() {
 }
 
 #[test]
+fn contents_need_not_be_read() {
+    let bytes = [member("a", b'0', &[1; 700]), member("b", b'0', &[2; 600]), END.to_vec()].concat();
+    let names = |bytes: &[u8]| -> Result<Vec<Option<Vec<u8>>>, ArchiveError> {
+        let (mut archive, mut names) = (Archive::new(bytes), Vec::new());
+        while let Some(placed) = archive.next_entry()? {
+            names.push(placed.entry.member.map(|member| member.header.path));
+            // A part of it may have been.
+            if names.len() == 1 {
+                assert_eq!(archive.read_content(&mut [0; 9])?, Some(Piece::Data(9)));
+            }
+        }
+        Ok(names)
+    };
+    assert_eq!(names(&bytes).unwrap(), [Some(b"a".to_vec()), Some(b"b".to_vec()), None]);
+    let error = names(&bytes[..1000]).unwrap_err();
+    assert_eq!((error.offset, error.problem.to_string().as_str()), (1000, "ends within a member"));
+}
+
+#[test]
 fn damage_is_an_error() {
     let not_a_header = [b'x'; 2 * BLOCK];
     let sparse = |map: &str| {
