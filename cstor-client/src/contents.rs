@@ -8,13 +8,10 @@ use cstor_proto::{Refusal, RelPath};
 use crate::chain::Chain;
 use crate::entry::Content;
 use crate::error::{ContentProblem, Error, ReadError};
-use crate::flow::OpenContents;
+use crate::flow::{self, OpenContents};
 use crate::merge::{FinalTree, InodeKind, TreeEntry};
 use crate::sink::SinkError;
 use crate::source::{Escalating, FileSource, OpenedFile};
-
-/// Contents that are open at a time.
-const WINDOW: usize = 64;
 
 /// Visits every path of the tree but the root. Contents are opened if `open` is set, once for all names
 /// of an inode: `visit` is told the first name for the others.
@@ -27,12 +24,13 @@ pub(crate) fn visit(
     let mut source = Escalating::new(chain.shared());
     let mut seen = vec![false; tree.inodes()];
     let mut window = Vec::new();
+    let most = flow::window();
     let mut entries = tree.entries().skip(1).peekable();
     while let Some(entry) = entries.next() {
         let first = seen.get_mut(entry.inode_number as usize).is_some_and(|seen| !std::mem::replace(seen, true));
         let has_contents = matches!(entry.inode.kind(), InodeKind::File { size: 1.., .. });
         window.push((entry, open && first && has_contents));
-        if window.len() == WINDOW || entries.peek().is_none() {
+        if window.len() == most || entries.peek().is_none() {
             deliver(&window, chain, &mut source, &mut visit)?;
             window.clear();
         }

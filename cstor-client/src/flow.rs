@@ -186,7 +186,7 @@ pub(crate) fn pump<S: EntrySink>(
 }
 
 /// As many contents at a time as the descriptor limit leaves room for, beside layers and outputs.
-fn window() -> usize {
+pub(crate) fn window() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / 4).unwrap_or(WINDOW).clamp(1, WINDOW)
 }

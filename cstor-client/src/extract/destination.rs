@@ -166,11 +166,15 @@ fn temporary_name(name: &std::ffi::OsStr) -> OsString {
     temporary
 }
 
+/// How everything below a result is reached: nothing leads out of it, or to another file system.
+pub(super) const CONFINED: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
 /// Opens a directory below another, through directories alone, for lookups and metadata.
 pub(super) fn open_dir(below: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { b"." } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let confined =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    openat2(below, path, flags, Mode::empty(), confined)
+    openat2(below, path, flags, Mode::empty(), CONFINED)
 }

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cstor_proto::{Refusal, RelPath};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, ioctl_ficlone, mkdirat, openat2, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, ioctl_ficlone, mkdirat, openat2, unlinkat};
 use rustix::io::Errno;
 
 use super::Options;
 use super::clone::{Fill, FillError, Filled, Filler};
-use super::destination::open_dir;
+use super::destination::{CONFINED, open_dir};
 use super::error::ExtractError;
 use super::meta::Policy;
 use super::plan::{Plan, PlannedDir, Step, join, source_path};
@@ -280,11 +280,6 @@ impl<'a> Placer<'a> {
         self.damaged(file, if gone { ContentProblem::Vanished } else { ContentProblem::Refused(refusal) })
     }
 }
-
-const CONFINED: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
 
 /// One thread that places files.
 struct Worker<'p, 'a> {

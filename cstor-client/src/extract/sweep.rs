@@ -4,10 +4,10 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, chmodat, openat2, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat2, unlinkat};
 use rustix::io::Errno;
 
-use super::destination::open_dir;
+use super::destination::{CONFINED, open_dir};
 use super::plan::join;
 
 /// Removes `name` in `parent` with everything below it.
@@ -66,9 +66,7 @@ fn may_be_dir(kind: FileType) -> bool {
 /// Opens a directory for reading, and lets its owner change it.
 fn open_writable(parent: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let confined =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    let found = openat2(parent, path, flags, Mode::empty(), confined)?;
+    let found = openat2(parent, path, flags, Mode::empty(), CONFINED)?;
     if rustix::fs::fstat(&found)?.st_mode & 0o700 != 0o700 {
         // The one way to change the mode of what is open for lookups only; it cannot mean another file.
         chmodat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::from(0o700), AtFlags::empty())?;
