@@ -23,6 +23,7 @@ pub fn layer_dir(root: impl AsFd, id: LayerId, dir: LayerDir) -> Result<OwnedFd,
     let path = match dir {
         LayerDir::Diff => format!("overlay/{id}/diff"),
         LayerDir::DiffN(number) => format!("overlay/{id}/diff{number}"),
+        LayerDir::AdditionalDiff => format!("sha256:{id}/diff"),
     };
     retried(|| openat2(&root, path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), STRICT))
         .map_err(refusal)
@@ -198,5 +199,11 @@ mod tests {
         assert!(layer_dir(&fd, id, LayerDir::Diff).is_err());
         mkdirat(&fd, format!("overlay/{id}/diff7"), Mode::from(0o755)).unwrap();
         assert!(layer_dir(&fd, id, LayerDir::DiffN(7)).is_ok());
+        mkdirat(&fd, format!("sha256:{id}"), Mode::from(0o755)).unwrap();
+        symlinkat("/etc", &fd, format!("sha256:{id}/diff")).unwrap();
+        assert!(layer_dir(&fd, id, LayerDir::AdditionalDiff).is_err());
+        rustix::fs::unlinkat(&fd, format!("sha256:{id}/diff"), rustix::fs::AtFlags::empty()).unwrap();
+        mkdirat(&fd, format!("sha256:{id}/diff"), Mode::from(0o755)).unwrap();
+        assert!(layer_dir(&fd, id, LayerDir::AdditionalDiff).is_ok());
     }
 }

@@ -51,6 +51,10 @@ mod tests {
                 Request::OpenLayer { root: StoreIndex(0), id: ID, dir: LayerDir::DiffN(300) },
                 [&[1, 0][..], &id, &[1, 0xac, 2]].concat(),
             ),
+            (
+                Request::OpenLayer { root: StoreIndex(2), id: ID, dir: LayerDir::AdditionalDiff },
+                [&[1, 2][..], &id, &[2]].concat(),
+            ),
             (Request::OpenTarSplit { root: StoreIndex(0), id: ID }, [&[2, 0][..], &id].concat()),
             (
                 Request::Open { layer: LayerHandle(3), names: vec![path("a"), path("b/c")] },
@@ -73,12 +77,15 @@ mod tests {
                 effective: 4,
                 regainable: 4,
                 no_new_privs: true,
+                nobody: true,
+                landlock: Enforced::Fully,
+                seccomp: false,
                 mapped_uids: 65537,
                 mapped_gids: 1,
             },
         };
         let table: Vec<(Reply, Vec<u8>)> = vec![
-            (Reply::Ready(ready), vec![0, 1, 4, 4, 1, 0x81, 0x80, 4, 1]),
+            (Reply::Ready(ready), vec![0, 1, 4, 4, 1, 1, 2, 0, 0x81, 0x80, 4, 1]),
             (Reply::Rejected(VersionRange { min: 1, max: 2 }), vec![1, 1, 2]),
             (Reply::Layer(Ok(LayerHandle(7))), vec![2, 0, 7]),
             (Reply::Layer(Err(Refusal::NotFound)), vec![2, 1, 0]),

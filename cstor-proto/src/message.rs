@@ -34,7 +34,7 @@ pub enum Request {
         /// How many descriptors ride along.
         roots: u8,
     },
-    /// Opens `overlay/<id>/<dir>` of a root; answered by [`Reply::Layer`].
+    /// Opens a contents directory of a layer, for lookups only; answered by [`Reply::Layer`].
     OpenLayer {
         /// The root that holds the layer.
         root: StoreIndex,
@@ -73,6 +73,10 @@ pub enum LayerDir {
     Diff,
     /// `diff1`, `diff2`, …: older contents, left by a change of the id map (overlay.go, `UpdateLayerIDMap`).
     DiffN(u16),
+    /// `diff` of an additional layer store. The root is that store, or its directory for one image reference, and
+    /// the id is the digest of the layer's table of contents: `sha256:<id>/diff` (overlay.go,
+    /// `getAdditionalLayerPath`).
+    AdditionalDiff,
 }
 
 /// A range of protocol versions, both ends included.
@@ -121,6 +125,12 @@ pub struct Confinement {
     pub regainable: u64,
     /// Whether `no_new_privs` is set.
     pub no_new_privs: bool,
+    /// Whether it runs as the ids 65534, which are nobody's, and in no other group.
+    pub nobody: bool,
+    /// How much of its Landlock rules the kernel enforces.
+    pub landlock: Enforced,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
     /// How many user ids its namespace maps.
     pub mapped_uids: u32,
     /// How many group ids its namespace maps.
@@ -135,6 +145,26 @@ impl Confinement {
     pub fn reads_everything(&self) -> bool {
         self.effective & Self::DAC_READ_SEARCH != 0
     }
+
+    /// Whether every layer of the sandbox holds: what a client may insist on.
+    pub fn is_complete(&self) -> bool {
+        self.regainable & !Self::DAC_READ_SEARCH == 0
+            && self.no_new_privs
+            && self.nobody
+            && self.landlock == Enforced::Fully
+            && self.seccomp
+    }
+}
+
+/// How much of what was asked for the kernel enforces; an older kernel knows fewer rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Enforced {
+    /// Nothing.
+    Not,
+    /// What this kernel knows.
+    Partly,
+    /// All of it.
+    Fully,
 }
 
 /// Why one file could not be opened. It ends nothing else.

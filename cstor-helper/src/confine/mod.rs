@@ -6,7 +6,7 @@
 mod caps;
 mod limits;
 
-use cstor_proto::Confinement;
+use cstor_proto::{Confinement, Enforced};
 use rustix::fs::{Dir, Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::{
@@ -58,6 +58,9 @@ fn report() -> Result<Confinement, Errno> {
         effective,
         regainable,
         no_new_privs: rustix::thread::no_new_privs()?,
+        nobody: false,
+        landlock: Enforced::Not,
+        seccomp: false,
         mapped_uids: limits::mapped_ids("/proc/self/uid_map")?,
         mapped_gids: limits::mapped_ids("/proc/self/gid_map")?,
     })
