@@ -8,14 +8,12 @@ mod assemble;
 pub(crate) mod crc64;
 mod header;
 mod pax;
-mod scan;
 mod sparse;
 mod ustar;
 
 pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
 pub use header::{Header, HeaderError, Kind, Time, Xattr};
-pub(crate) use scan::{Scanner, Stop};
 
 /// One member of a tar, or what follows the last one.
 #[derive(Debug)]

@@ -52,6 +52,8 @@ pub struct Archive<R> {
     given: u64,
     extents: VecDeque<Extent>,
     ended: bool,
+    /// Whether it is known to be a tar, so that a damaged beginning is not taken for something else.
+    is_tar: bool,
 }
 
 /// An entry and where it is.
@@ -83,7 +85,25 @@ pub enum Piece {
 impl<R: Read> Archive<R> {
     /// Begins with the first byte of the input, which is read in small pieces: it should be buffered.
     pub fn new(input: R) -> Archive<R> {
-        Archive { input, offset: 0, stored: 0, padding: 0, size: 0, given: 0, extents: [].into(), ended: false }
+        let extents = VecDeque::new();
+        Archive { input, offset: 0, stored: 0, padding: 0, size: 0, given: 0, extents, ended: false, is_tar: false }
+    }
+
+    /// The same for what can be nothing but a tar.
+    pub(crate) fn of_tar(input: R) -> Archive<R> {
+        Archive { is_tar: true, ..Archive::new(input) }
+    }
+
+    /// Where it reads from.
+    pub(crate) fn input(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    /// Takes it that the contents of the current member are not in the input.
+    pub(crate) fn leave_out_content(&mut self) {
+        self.stored = 0;
+        self.size = self.given;
+        self.extents.clear();
     }
 
     /// The next member; then, once, an entry without one for the end of the archive; then none. What was not read of
@@ -109,7 +129,7 @@ impl<R: Read> Archive<R> {
                 let padding = padding.min(raw.len());
                 Ok(Some(Placed { entry: Entry { raw, member: None }, offset, padding, typeflag: 0, stored: 0 }))
             }
-            Err(problem @ (ArchiveProblem::Header(_) | ArchiveProblem::Truncated)) if begin == 0 => {
+            Err(problem @ (ArchiveProblem::Header(_) | ArchiveProblem::Truncated)) if begin == 0 && !self.is_tar => {
                 let is_tar = raw.first_chunk().is_some_and(|block| ustar::parse(block).is_ok());
                 Err(ArchiveError { offset: begin, problem: if is_tar { problem } else { error::not_tar(&raw) } })
             }

@@ -22,6 +22,7 @@ mod consume;
 pub mod dir;
 mod error;
 mod layer;
+mod members;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,11 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::fstat;
-use rustix::io::{pread, retry_on_intr};
+use rustix::fs::{FileType, fstat};
+use rustix::io::{Errno, pread, retry_on_intr};
 
-use super::{PIECE, Piece, Reader, SplitFdError};
-use crate::entry::{Scanner, Stop};
+use super::members::{Chunks, External, Members};
+use super::{PIECE, Reader, SplitFdError};
 
 /// Gives the external files of a stream by their numbers.
 ///
@@ -38,69 +38,97 @@ impl<F: AsFd> FileSupply for &[F] {
 /// size that its header says. What the bytes of a file were is not known; hold the digest of the tar against
 /// the layer's diff id. What was written before an error is no tar.
 pub fn reconstruct(stream: impl Read, mut files: impl FileSupply, out: impl Write) -> Result<u64, SplitFdError> {
-    let mut reader = Reader::new(stream, files.count());
-    let mut tar = Tar::new(out);
-    while let Some(piece) = reader.next()? {
-        match piece {
-            Piece::Inline(bytes) => tar.inline(bytes)?,
-            Piece::External(number) => tar.external(number, &mut files)?,
+    let reader = Reader::new(stream, files.count());
+    rebuild(reader, out, |number, place, tar| {
+        let file = files.file(number).map_err(|source| place.unreadable(source))?;
+        tar.copy(place, file)
+    })
+}
+
+/// Writes a tar of which `copy` writes the contents that are files.
+pub(super) fn rebuild<C: Chunks, W: Write>(
+    chunks: C,
+    out: W,
+    mut copy: impl FnMut(C::File, Place<'_>, &mut Tar<W>) -> Result<(), SplitFdError>,
+) -> Result<u64, SplitFdError> {
+    let mut members = Members::new(chunks);
+    let mut tar = Tar { out, written: 0, buffer: vec![0; PIECE] };
+    while let Some(entry) = members.next_entry()? {
+        tar.write(&entry.raw)?;
+        if let Some(file) = members.file(&entry)? {
+            let content = entry.member.as_ref().and_then(|member| member.content);
+            let wanted = content.map_or(0, |content| content.size);
+            let place = Place { name: members.name(), number: file.number(), wanted };
+            copy(file, place, &mut tar)?;
+            continue;
+        }
+        let mut buffer = std::mem::take(&mut tar.buffer);
+        loop {
+            let length = members.read(&mut buffer)?;
+            if length == 0 {
+                break;
+            }
+            tar.write(buffer.get(..length).unwrap_or_default())?;
+        }
+        tar.buffer = buffer;
+    }
+    tar.out.flush().map_err(SplitFdError::Write)?;
+    Ok(tar.written)
+}
+
+/// Where a file stands for contents.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The member.
+    pub(crate) name: &'a [u8],
+    /// The file's number.
+    pub(crate) number: u32,
+    /// The size in the header.
+    pub(crate) wanted: u64,
+}
+
+impl Place<'_> {
+    pub(crate) fn unreadable(self, source: io::Error) -> SplitFdError {
+        SplitFdError::File { name: self.name.to_vec(), number: self.number, source }
+    }
+
+    pub(crate) fn other_size(self, found: u64) -> SplitFdError {
+        SplitFdError::Size { name: self.name.to_vec(), number: self.number, found, wanted: self.wanted }
+    }
+
+    /// Checks that a file is one, and has the size of the header.
+    pub(crate) fn check(self, file: BorrowedFd<'_>) -> Result<(), SplitFdError> {
+        let stat = fstat(file).map_err(|errno| self.unreadable(errno.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(self.unreadable(Errno::INVAL.into()));
+        }
+        match u64::try_from(stat.st_size).unwrap_or_default() {
+            size if size == self.wanted => Ok(()),
+            size => Err(self.other_size(size)),
         }
     }
-    tar.finish()
 }
 
 /// A tar that is being put together.
 pub(super) struct Tar<W> {
     out: W,
-    scanner: Scanner,
     written: u64,
     buffer: Vec<u8>,
 }
 
 impl<W: Write> Tar<W> {
-    pub(super) fn new(out: W) -> Tar<W> {
-        Tar { out, scanner: Scanner::new(true), written: 0, buffer: Vec::new() }
-    }
-
-    pub(super) fn inline(&mut self, bytes: &[u8]) -> Result<(), SplitFdError> {
-        self.scanner.take(bytes).map_err(|stop| {
-            let after = self.scanner.name().to_vec();
-            match stop {
-                Stop::Header(source) => SplitFdError::Header { after, source },
-                Stop::Sparse => SplitFdError::Sparse { after },
-            }
-        })?;
-        self.write(bytes)
-    }
-
-    fn external(&mut self, number: u32, files: &mut impl FileSupply) -> Result<(), SplitFdError> {
-        let wanted = self.contents(number)?;
-        let file = files.file(number).map_err(|source| self.unreadable(number, source))?;
-        self.copy(number, file, wanted)
-    }
-
-    /// The size of the contents that file `number` is to stand for.
-    pub(super) fn contents(&mut self, number: u32) -> Result<u64, SplitFdError> {
-        self.scanner.take_contents().ok_or(SplitFdError::Misplaced { number })
-    }
-
-    /// Copies all of a file, which must have this size.
-    pub(super) fn copy(&mut self, number: u32, file: BorrowedFd<'_>, wanted: u64) -> Result<(), SplitFdError> {
-        let stat = fstat(file).map_err(|errno| self.unreadable(number, errno.into()))?;
-        let size = u64::try_from(stat.st_size).unwrap_or_default();
-        if size != wanted {
-            return Err(self.other_size(number, size, wanted));
-        }
+    /// Copies all of a file, which must have the size that its place wants.
+    pub(super) fn copy(&mut self, place: Place<'_>, file: BorrowedFd<'_>) -> Result<(), SplitFdError> {
+        place.check(file)?;
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(PIECE, 0);
         let mut offset = 0;
         // One more read than needed finds a file that grows.
         loop {
-            let length = retry_on_intr(|| pread(file, &mut *buffer, offset))
-                .map_err(|errno| self.unreadable(number, errno.into()))?;
+            let length =
+                retry_on_intr(|| pread(file, &mut *buffer, offset)).map_err(|errno| place.unreadable(errno.into()))?;
             offset += length as u64;
-            if offset > wanted || length == 0 && offset < wanted {
-                return Err(self.other_size(number, offset, wanted));
+            if offset > place.wanted || length == 0 && offset < place.wanted {
+                return Err(place.other_size(offset));
             }
             if length == 0 {
                 break;
@@ -109,22 +137,6 @@ impl<W: Write> Tar<W> {
         }
         self.buffer = buffer;
         Ok(())
-    }
-
-    pub(super) fn finish(mut self) -> Result<u64, SplitFdError> {
-        if !self.scanner.may_end() {
-            return Err(SplitFdError::CutShort { after: self.scanner.name().to_vec() });
-        }
-        self.out.flush().map_err(SplitFdError::Write)?;
-        Ok(self.written)
-    }
-
-    pub(super) fn unreadable(&self, number: u32, source: io::Error) -> SplitFdError {
-        SplitFdError::File { name: self.scanner.name().to_vec(), number, source }
-    }
-
-    pub(super) fn other_size(&self, number: u32, found: u64, wanted: u64) -> SplitFdError {
-        SplitFdError::Size { name: self.scanner.name().to_vec(), number, found, wanted }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SplitFdError> {

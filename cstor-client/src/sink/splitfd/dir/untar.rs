@@ -7,7 +7,8 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
 use super::super::SplitFdError;
-use super::super::untar::Tar;
+use super::super::members::{Chunk, Chunks, External};
+use super::super::untar::rebuild;
 use super::{Piece, Reader};
 
 /// Writes the tar that a stream and its directories make up, and gives its size.
@@ -15,28 +16,55 @@ use super::{Piece, Reader};
 /// It checks what [`crate::splitfdstream::reconstruct`] checks. Files are opened below their directory; no
 /// symlink is followed on the way.
 pub fn reconstruct<D: AsFd>(stream: impl Read, directories: &[D], out: impl Write) -> Result<u64, SplitFdError> {
-    let mut reader = Reader::new(stream, u32::try_from(directories.len()).unwrap_or(u32::MAX));
-    let mut tar = Tar::new(out);
-    let mut number = 0;
-    while let Some(piece) = reader.next()? {
-        match piece {
-            Piece::Metadata(bytes) | Piece::Inline(bytes) => tar.inline(bytes)?,
-            Piece::File { size, directory, name } => {
-                let wanted = tar.contents(number)?;
-                if size != wanted {
-                    return Err(tar.other_size(number, size, wanted));
-                }
-                let opened = match directories.get(directory as usize) {
-                    Some(directory) => open(directory, name),
-                    None => Err(Errno::NOENT),
-                };
-                let file = opened.map_err(|errno| tar.unreadable(number, errno.into()))?;
-                tar.copy(number, file.as_fd(), size)?;
-                number = number.saturating_add(1);
-            }
+    let reader = Reader::new(stream, u32::try_from(directories.len()).unwrap_or(u32::MAX));
+    rebuild(Numbered { reader, files: 0 }, out, |named, place, tar| {
+        if named.size != place.wanted {
+            return Err(place.other_size(named.size));
         }
+        let opened = match directories.get(named.directory as usize) {
+            Some(directory) => open(directory, &named.name),
+            None => Err(Errno::NOENT),
+        };
+        tar.copy(place, opened.map_err(|errno| place.unreadable(errno.into()))?.as_fd())
+    })
+}
+
+/// Counts the files of a stream.
+struct Numbered<R> {
+    reader: Reader<R>,
+    files: u32,
+}
+
+struct NamedFile {
+    number: u32,
+    size: u64,
+    directory: u32,
+    name: Vec<u8>,
+}
+
+impl External for NamedFile {
+    fn number(&self) -> u32 {
+        self.number
     }
-    tar.finish()
+}
+
+impl<R: Read> Chunks for Numbered<R> {
+    type File = NamedFile;
+
+    fn next_chunk(&mut self, bytes: &mut Vec<u8>) -> Result<Chunk<NamedFile>, SplitFdError> {
+        Ok(match self.reader.next()? {
+            Some(Piece::Metadata(piece) | Piece::Inline(piece)) => {
+                bytes.extend_from_slice(piece);
+                Chunk::Bytes
+            }
+            Some(Piece::File { size, directory, name }) => {
+                let number = self.files;
+                self.files = number.saturating_add(1);
+                Chunk::File(NamedFile { number, size, directory, name: name.to_vec() })
+            }
+            None => Chunk::End,
+        })
+    }
 }
 
 fn open(directory: impl AsFd, name: &[u8]) -> Result<std::os::fd::OwnedFd, Errno> {
