@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
-const MAX_LAYERS: usize = 500;
+pub(crate) const MAX_LAYERS: usize = 500;
 
 /// Layers from the base up, each with the descriptors that could be opened while the store was locked.
 pub(crate) struct Chain {

@@ -87,7 +87,10 @@ impl Filler {
     }
 
     fn copy(&mut self, file: Fill<'_>) -> Result<(), FillError> {
-        let end = self.read(file, |offset, bytes| write_at(file.to, bytes, offset))?;
+        let end = self.read(file, |offset, bytes| {
+            let written = write_at(file.to, bytes, offset);
+            written.map(drop).map_err(|errno| FillError::Destination("write a file", errno))
+        })?;
         if end < file.size {
             ftruncate(file.to, file.size).map_err(|errno| FillError::Destination("extend a file", errno))?;
         }
@@ -173,15 +176,15 @@ fn zeros(crc: &mut Crc64, mut count: u64) {
     }
 }
 
-fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<(), FillError> {
+/// Writes all of the bytes from an offset on, and gives the offset behind them.
+pub(super) fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<u64, Errno> {
     while !bytes.is_empty() {
-        let written = retry_on_intr(|| pwrite(fd, bytes, offset))
-            .map_err(|errno| FillError::Destination("write a file", errno))?;
+        let written = retry_on_intr(|| pwrite(fd, bytes, offset))?;
         if written == 0 {
-            return Err(FillError::Destination("write a file", Errno::IO));
+            return Err(Errno::IO);
         }
         offset += written as u64;
         bytes = bytes.get(written..).unwrap_or_default();
     }
-    Ok(())
+    Ok(offset)
 }

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::report::Losses;
 use crate::error::{Error, ErrorKind};
+use crate::sink::splitfd::SplitFdError;
 use crate::source::SourceError;
 use crate::store::StoreError;
 
@@ -90,6 +91,10 @@ pub enum ExtractError {
 impl ExtractError {
     pub(super) fn destination(path: &[u8], action: &'static str, errno: Errno) -> ExtractError {
         ExtractError::Destination { path: path.to_vec(), action, source: errno.into() }
+    }
+
+    pub(super) fn stream(error: SplitFdError) -> ExtractError {
+        Error::from(error).into()
     }
 
     /// The class of the error.

@@ -1,11 +1,13 @@
 //! An image or a chain of layers as a directory tree: planned from the headers, then placed.
 //!
-//! `plan.rs` decides what there is to do, `destination.rs` where it grows, `place.rs` does it; `clone.rs`
-//! and `meta.rs` are about one file. Nothing is ever overwritten, and nothing is left after an error.
+//! `plan.rs` decides what there is to do, `destination.rs` where it grows, `place.rs` does it, with contents from a
+//! store (`from_chain.rs`) or from streams (`from_streams.rs`); `clone.rs` and `meta.rs` are about one file. Nothing is ever overwritten, and nothing is left after an error.
 
 mod clone;
 mod destination;
 mod error;
+mod from_chain;
+pub(crate) mod from_streams;
 mod meta;
 mod node;
 mod place;
@@ -33,6 +35,7 @@ use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
 use crate::source::Escalating;
 use destination::Staging;
+use from_chain::FromChain;
 use meta::Policy;
 use place::Placer;
 use plan::Plan;
@@ -186,10 +189,7 @@ impl Extractor {
         progress: &dyn Progress,
     ) -> Result<Report, ExtractError> {
         let policy = self.policy();
-        let plan = Plan::of(tree, &policy, self.options.devices)?;
-        if self.options.strict && !plan.losses.is_empty() {
-            return Err(ExtractError::Lossy(plan.losses));
-        }
+        let plan = self.plan(tree, &policy)?;
         let staging = Staging::create(destination, self.options.replace)?;
         let mut source = Escalating::new(chain.shared());
         if plan.needs_helper
@@ -201,7 +201,6 @@ impl Extractor {
         let counters = Counters::default();
         let placer = Placer {
             tree,
-            chain,
             plan: &plan,
             options: &self.options,
             policy,
@@ -209,16 +208,23 @@ impl Extractor {
             counters: &counters,
             progress,
             interrupt: &self.interrupt,
-            uncloneable: chain.layers().iter().map(|_| AtomicBool::new(false)).collect(),
-            failed: AtomicBool::new(false),
         };
+        let contents = FromChain::new(&placer, chain);
         if self.options.reflink == Reflink::Always {
-            placer.probe_clone(&mut source, destination)?;
+            contents.probe_clone(&mut source, destination)?;
         }
-        placer.place(&mut source, threads())?;
-        drop(placer);
+        placer.place(|| contents.place_files(&mut source, threads()))?;
         staging.publish()?;
-        Ok(report(&plan, &counters, self.options.verify))
+        let verified = self.options.verify || Counters::get(&counters.reflinked_bytes) == 0;
+        Ok(report(&plan, &counters, verified))
+    }
+
+    fn plan(&self, tree: &FinalTree, policy: &Policy) -> Result<Plan, ExtractError> {
+        let plan = Plan::of(tree, policy, self.options.devices)?;
+        if self.options.strict && !plan.losses.is_empty() {
+            return Err(ExtractError::Lossy(plan.losses));
+        }
+        Ok(plan)
     }
 
     fn policy(&self) -> Policy {
@@ -233,17 +239,16 @@ impl Extractor {
     }
 }
 
-fn report(plan: &Plan, counters: &Counters, verify: bool) -> Report {
-    let reflinked_bytes = Counters::get(&counters.reflinked_bytes);
+fn report(plan: &Plan, counters: &Counters, verified: bool) -> Report {
     Report {
         files: plan.files,
         directories: plan.dirs.len() as u64,
         symlinks: plan.symlinks,
         hard_links: plan.hard_links,
-        reflinked_bytes,
+        reflinked_bytes: Counters::get(&counters.reflinked_bytes),
         copied_bytes: Counters::get(&counters.copied_bytes),
         through_helper: Counters::get(&counters.through_helper),
-        verified: verify || reflinked_bytes == 0,
+        verified,
         losses: plan.losses,
     }
 }

@@ -21,7 +21,7 @@ const MAX_INODES: usize = 2_000_000;
 const MAX_COMPONENT: usize = 255;
 
 /// A layer that is being built inside the tree that it will be laid over.
-pub(super) struct LayerTree<'a> {
+pub(crate) struct LayerTree<'a> {
     tree: &'a mut FinalTree,
     layer: u16,
     root: InodeId,
@@ -45,14 +45,14 @@ impl<'a> LayerTree<'a> {
         self.root
     }
 
-    /// Places one member.
-    pub(super) fn add(&mut self, member: &Member) -> Result<(), MergeProblem> {
+    /// Places one member; gives the inode that it is a name of, if it is one.
+    pub(crate) fn add(&mut self, member: &Member) -> Result<Option<InodeId>, MergeProblem> {
         let header = &member.header;
         if header.kind == Kind::PaxGlobal {
-            return Ok(());
+            return Ok(None);
         }
         let path = match RelPath::clean(&header.path) {
-            Err(InvalidPath::Root) => return self.add_root(member),
+            Err(InvalidPath::Root) => return self.add_root(member).map(|()| None),
             Err(InvalidPath::TooLong(_)) if depth(&header.path) > MAX_DEPTH => {
                 return Err(MergeProblem::TooDeep(MAX_DEPTH));
             }
@@ -64,24 +64,25 @@ impl<'a> LayerTree<'a> {
         let (parents, last) = path.split();
         let parents = || parents.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
         match classify(parents(), last)? {
-            Meaning::Ignored => Ok(()),
+            Meaning::Ignored => Ok(None),
             Meaning::Opaque => {
                 let place = self.parent(parents())?;
                 self.dir_mut(place.dir).opaque = true;
-                Ok(())
+                Ok(None)
             }
             // What is gone has nothing below it.
-            Meaning::Whiteout(_) if self.is_white(parents()) => Ok(()),
+            Meaning::Whiteout(_) if self.is_white(parents()) => Ok(None),
             Meaning::Whiteout(name) => {
                 let place = self.parent(parents())?;
                 self.white_out(place.dir, name);
-                Ok(())
+                Ok(None)
             }
             Meaning::Member => {
                 check_component(last)?;
                 let place = self.parent(parents())?;
-                let dentry = self.dentry_for(member, &place, last)?;
-                self.put(&place, last, dentry)
+                let inode = self.inode_for(member, &place, last)?;
+                self.put(&place, last, inode)?;
+                Ok(Some(inode))
             }
         }
     }
@@ -97,7 +98,7 @@ impl<'a> LayerTree<'a> {
     }
 
     /// The inode that a member names: a new one, or for a hard link that of its target.
-    fn dentry_for(&mut self, member: &Member, place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
+    fn inode_for(&mut self, member: &Member, place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
         let header = &member.header;
         if let Kind::HardLink(target) = &header.kind {
             let id = self.link_target(target, place, last)?;

@@ -12,6 +12,7 @@ mod tree;
 mod whiteout;
 
 pub use error::{MergeError, MergeProblem};
+pub(crate) use layer_tree::LayerTree;
 pub(crate) use tree::InodeId;
 pub use tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
 
@@ -19,7 +20,6 @@ use crate::chain::Chain;
 use crate::error::Error;
 use crate::layer::open_entries;
 use crate::source::Escalating;
-use layer_tree::LayerTree;
 
 /// Merges the layers of a chain. `progress` is told of each layer: how many are done, and its entries.
 pub(crate) fn merge(chain: &mut Chain, progress: &mut dyn FnMut(usize, u64)) -> Result<FinalTree, Error> {
@@ -29,21 +29,33 @@ pub(crate) fn merge(chain: &mut Chain, progress: &mut dyn FnMut(usize, u64)) -> 
         let entries = open_entries(chain, place, &mut source)?;
         let Some(layer) = chain.layers().get(place) else { break };
         let id = layer.record.id;
-        // A chain has at most 500 layers.
-        let mut upper = LayerTree::new(&mut tree, u16::try_from(place).unwrap_or(u16::MAX));
         let mut count = 0;
-        for entry in entries {
-            let Some(member) = entry?.member else { continue };
-            count += 1;
-            upper.add(&member).map_err(|problem| MergeError {
-                layer: id,
-                name: member.header.path.clone(),
-                problem,
-            })?;
-        }
-        let root = upper.root();
-        tree.overlay(root);
+        // A chain has at most 500 layers.
+        tree.lay(u16::try_from(place).unwrap_or(u16::MAX), |upper| -> Result<(), Error> {
+            for entry in entries {
+                let Some(member) = entry?.member else { continue };
+                count += 1;
+                let misplaced = |problem| MergeError { layer: id, name: member.header.path.clone(), problem };
+                upper.add(&member).map_err(misplaced)?;
+            }
+            Ok(())
+        })?;
         progress(place + 1, count);
     }
     Ok(tree)
+}
+
+impl FinalTree {
+    /// Lays one more layer over the tree: `add` puts its members into a tree of its own first.
+    pub(crate) fn lay<E>(
+        &mut self,
+        layer: u16,
+        add: impl FnOnce(&mut LayerTree<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut upper = LayerTree::new(self, layer);
+        add(&mut upper)?;
+        let root = upper.root();
+        self.overlay(root);
+        Ok(())
+    }
 }

@@ -173,7 +173,7 @@ impl InodeKind {
 impl FinalTree {
     pub(crate) const ROOT: InodeId = InodeId(0);
 
-    pub(super) fn new() -> FinalTree {
+    pub(crate) fn new() -> FinalTree {
         FinalTree { inodes: vec![Inode::implied_dir(0)] }
     }
 

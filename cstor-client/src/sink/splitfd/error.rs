@@ -7,6 +7,7 @@ use cstor_proto::Escaped;
 use super::MAX_INLINE;
 use crate::entry::HeaderError;
 use crate::error::{ErrorKind, kind_of_io};
+use crate::merge::MergeProblem;
 
 /// A stream cannot be written, read, or made a tar of. Offsets count the bytes of the stream.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +129,21 @@ pub enum SplitFdError {
         /// The last member whose header is complete.
         after: Vec<u8>,
     },
+    /// A member that has no place among the others.
+    #[error("the tar in the stream: \"{}\": {problem}", Escaped(name))]
+    Member {
+        /// The member.
+        name: Vec<u8>,
+        /// What is wrong.
+        #[source]
+        problem: MergeProblem,
+    },
+    /// More streams than an image can have layers.
+    #[error("the streams: more than {limit}")]
+    TooManyStreams {
+        /// The limit.
+        limit: usize,
+    },
     /// More files than a consumer can hold open.
     #[error("the stream: needs more than {limit} open files at once")]
     TooManyFiles {
@@ -164,6 +180,8 @@ impl SplitFdError {
             SplitFdError::Write(_) => ErrorKind::Destination,
             SplitFdError::LongChunk { .. }
             | SplitFdError::TooManyFiles { .. }
+            | SplitFdError::TooManyStreams { .. }
+            | SplitFdError::Member { problem: MergeProblem::TooDeep(_) | MergeProblem::TooMany(_), .. }
             | SplitFdError::Header { source: HeaderError::LongExtension(_), .. } => ErrorKind::Limit,
             SplitFdError::Sparse { .. } | SplitFdError::Header { source: HeaderError::Type(_), .. } => {
                 ErrorKind::Unsupported

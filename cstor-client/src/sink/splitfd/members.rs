@@ -8,7 +8,7 @@ use super::{Piece, Reader, SplitFdError};
 use crate::entry::{Archive, ArchiveError, ArchiveProblem, Entry, HeaderError, Kind, Piece as Contents};
 
 /// Where a stream's bytes and files come from.
-pub(super) trait Chunks {
+pub(crate) trait Chunks {
     /// A file that belongs to the stream.
     type File: External;
 
@@ -17,13 +17,13 @@ pub(super) trait Chunks {
 }
 
 /// A file that belongs to a stream.
-pub(super) trait External {
+pub(crate) trait External {
     /// Its number, for errors.
     fn number(&self) -> u32;
 }
 
 /// What comes next in a stream.
-pub(super) enum Chunk<F> {
+pub(crate) enum Chunk<F> {
     Bytes,
     File(F),
     End,
@@ -51,14 +51,14 @@ impl<R: Read> Chunks for Reader<R> {
 }
 
 /// The members of a stream's tar.
-pub(super) struct Members<C: Chunks> {
+pub(crate) struct Members<C: Chunks> {
     archive: Archive<Bytes<C>>,
     /// The name of the last member.
     name: Vec<u8>,
 }
 
 impl<C: Chunks> Members<C> {
-    pub(super) fn new(chunks: C) -> Members<C> {
+    pub(crate) fn new(chunks: C) -> Members<C> {
         Members {
             archive: Archive::of_tar(Bytes { chunks, pending: Vec::new(), read: 0, file: None }),
             name: Vec::new(),
@@ -66,7 +66,7 @@ impl<C: Chunks> Members<C> {
     }
 
     /// The next member, then once what follows them, then none.
-    pub(super) fn next_entry(&mut self) -> Result<Option<Entry>, SplitFdError> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, SplitFdError> {
         let placed = self.archive.next_entry().map_err(|error| explain(error, &self.name))?;
         let Some(placed) = placed else { return Ok(None) };
         if let Some(member) = &placed.entry.member {
@@ -84,7 +84,7 @@ impl<C: Chunks> Members<C> {
 
     /// The file that stands for the contents of this member, which is the current one; none if they are in the
     /// stream.
-    pub(super) fn file(&mut self, entry: &Entry) -> Result<Option<C::File>, SplitFdError> {
+    pub(crate) fn file(&mut self, entry: &Entry) -> Result<Option<C::File>, SplitFdError> {
         let member = entry.member.as_ref().filter(|member| member.content.is_some());
         if member.is_none_or(|member| member.header.kind != Kind::File) {
             return Ok(None);
@@ -97,7 +97,7 @@ impl<C: Chunks> Members<C> {
     }
 
     /// Reads contents that are in the stream, and after the last member all that is left of it; 0 at the end.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SplitFdError> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SplitFdError> {
         match self.archive.read_content(buffer).map_err(|error| explain(error, &self.name))? {
             Some(Contents::Data(length)) => Ok(length),
             // Sparse members, which alone have holes, were refused.
@@ -106,7 +106,7 @@ impl<C: Chunks> Members<C> {
     }
 
     /// The name of the current member.
-    pub(super) fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         &self.name
     }
 }

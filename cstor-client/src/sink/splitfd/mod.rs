@@ -31,10 +31,13 @@ mod write;
 #[cfg(feature = "zstd")]
 mod zstd;
 
+pub use crate::extract::from_streams::extract;
 pub use consume::{Collect, ExternalFile, FileConsumer};
 pub use error::{BadName, SplitFdError};
 pub use layer::Split;
+pub(crate) use members::Members;
 pub use read::{Piece, Reader};
+pub(crate) use untar::Place;
 pub use untar::{FileSupply, reconstruct};
 pub use write::Writer;
 #[cfg(feature = "zstd")]
