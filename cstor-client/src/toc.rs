@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::entry::{Header, Kind, Time, Xattr};
 use crate::error::Error;
 use crate::flow::OpenContents;
-use crate::merge::{FinalTree, InodeKind, TreeEntry};
+use crate::merge::{FinalTree, InodeKind, TreeEntry, is_marker};
 use crate::sink::SinkError;
 
 /// A table of contents.
@@ -93,6 +93,13 @@ fn is_zero(value: &u64) -> bool {
 impl Toc {
     pub(crate) fn new() -> Toc {
         Toc { version: 1, entries: Vec::new() }
+    }
+
+    /// Leaves out whiteouts and what marks directories as opaque, which a layer's table has and an image's has not.
+    #[must_use]
+    pub fn without_whiteouts(mut self) -> Toc {
+        self.entries.retain(|entry| !is_marker(entry.name.as_bytes()));
+        self
     }
 
     /// The files of an image; with their digests if `read` is set, else without opening any.

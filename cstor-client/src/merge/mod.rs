@@ -15,6 +15,7 @@ pub use error::{MergeError, MergeProblem};
 pub(crate) use layer_tree::LayerTree;
 pub(crate) use tree::InodeId;
 pub use tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
+pub(crate) use whiteout::is_marker;
 
 use crate::chain::Chain;
 use crate::error::Error;

@@ -22,6 +22,11 @@ pub(super) enum Meaning<'a> {
     Ignored,
 }
 
+/// Whether a name says something of lower layers, or nothing at all, rather than be a file of its own.
+pub(crate) fn is_marker(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|component| component.starts_with(PREFIX))
+}
+
 /// Classifies a name by its components, the last one apart.
 pub(super) fn classify<'a>(
     mut parents: impl Iterator<Item = &'a [u8]>,

@@ -110,6 +110,9 @@ pub(crate) struct ImageToc {
 pub(crate) struct LayerToc {
     /// The layer: its id or the beginning of it, its diff id, or its link id.
     pub(crate) layer: String,
+    /// Keep the whiteouts and opaque markers, by which the layer hides what lower ones have.
+    #[arg(long)]
+    pub(crate) keep_whiteouts: bool,
     #[command(flatten)]
     pub(crate) how: TocHow,
 }
@@ -193,6 +196,10 @@ pub(crate) struct SplitFd {
     /// Files below this size stand in the stream itself.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_INLINE_THRESHOLD)]
     pub(crate) inline_threshold: u64,
+    /// Write the stream compressed with zstd; in a directory it is called stream.zst.
+    #[cfg(feature = "zstd")]
+    #[arg(long)]
+    pub(crate) zstd: bool,
 }
 
 #[derive(Debug, Group)]

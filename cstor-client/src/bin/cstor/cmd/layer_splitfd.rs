@@ -1,10 +1,11 @@
 //! `cstor layer splitfd`: a layer's splitfdstream as a file, and in words which files belong to it.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 
-use cstor_client::Escaped;
-use cstor_client::error::SplitFdError;
-use cstor_client::splitfdstream::ExternalFile;
+#[cfg(feature = "zstd")]
+use cstor_client::splitfdstream::Compressor;
+use cstor_client::splitfdstream::{ExternalFile, Split};
+use cstor_client::{Error, Escaped, Layer, error::SplitFdError};
 
 use super::open_store;
 use crate::args::{SplitFd, Store};
@@ -14,8 +15,12 @@ use crate::ui::output::NewFile;
 pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
     let storage = open_store(store)?;
     let layer = storage.layer(&args.layer)?;
+    #[cfg(feature = "zstd")]
+    let name = if args.zstd { "stream.zst" } else { "stream" };
+    #[cfg(not(feature = "zstd"))]
+    let name = "stream";
     let (stream, list) = if args.output.is_dir() {
-        (args.output.join("stream"), args.output.join("files"))
+        (args.output.join(name), args.output.join("files"))
     } else {
         let mut list = args.output.clone().into_os_string();
         list.push(".files");
@@ -23,14 +28,28 @@ pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
     };
     let (stream, list) = (NewFile::create(&stream)?, NewFile::create(&list)?);
     let mut lines = BufWriter::new(list.writer());
-    // One file, one line; nothing is kept open.
-    let describe = |file: ExternalFile<'_>| {
-        writeln!(lines, "{}\t{}\t{}", file.number, file.size, Escaped(file.name)).map_err(SplitFdError::Write)
-    };
-    let split = layer.splitfdstream(BufWriter::new(stream.writer()), describe, args.inline_threshold);
-    split.map_err(|error| stream.explain(error.into()))?;
-    lines.flush().map_err(|error| list.explain(cstor_client::Error::from(SplitFdError::Write(error)).into()))?;
+    write(&layer, args, BufWriter::new(stream.writer()), &mut lines).map_err(|error| stream.explain(error.into()))?;
+    lines.flush().map_err(|error| list.explain(unwritten(error).into()))?;
     drop(lines);
     stream.publish()?;
     list.publish()
+}
+
+/// Writes the stream, and a line for each file; nothing is kept open.
+fn write(layer: &Layer, args: &SplitFd, mut out: impl Write, lines: &mut impl Write) -> Result<Split, Error> {
+    let describe = |file: ExternalFile<'_>| {
+        writeln!(lines, "{}\t{}\t{}", file.number, file.size, Escaped(file.name)).map_err(SplitFdError::Write)
+    };
+    #[cfg(feature = "zstd")]
+    if args.zstd {
+        let mut compressor = Compressor::new(out, 0).map_err(unwritten)?;
+        let split = layer.splitfdstream(&mut compressor, describe, args.inline_threshold)?;
+        compressor.finish().and_then(|mut out| out.flush()).map_err(unwritten)?;
+        return Ok(split);
+    }
+    layer.splitfdstream(&mut out, describe, args.inline_threshold)
+}
+
+fn unwritten(error: io::Error) -> Error {
+    SplitFdError::Write(error).into()
 }

@@ -13,7 +13,9 @@ pub(crate) fn run_image(store: &Store, args: &ImageToc, out: &mut dyn Write) -> 
 }
 
 pub(crate) fn run_layer(store: &Store, args: &LayerToc, out: &mut dyn Write) -> Result<(), Failure> {
-    print(&open_store(store)?.layer(&args.layer)?.toc(args.how.digests)?, args.how.pretty, out)
+    let toc = open_store(store)?.layer(&args.layer)?.toc(args.how.digests)?;
+    let toc = if args.keep_whiteouts { toc } else { toc.without_whiteouts() };
+    print(&toc, args.how.pretty, out)
 }
 
 fn print(toc: &Toc, pretty: bool, out: &mut dyn Write) -> Result<(), Failure> {
