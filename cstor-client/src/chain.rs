@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use cstor_helper::open;
 use cstor_proto::{LayerDir, LayerId, Refusal};
-use rustix::process::{Resource, getrlimit};
 
+use crate::source::descriptor_limit;
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
@@ -114,8 +114,7 @@ impl Chain {
 
 /// How many layers may hold two descriptors each: a quarter of the limit goes to them.
 fn layers_to_open(wanted: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    wanted.min(usize::try_from(limit / 8).unwrap_or(usize::MAX))
+    wanted.min(descriptor_limit() / 8)
 }
 
 fn open_parts(shared: &Shared, record: &LayerRecord) -> Result<(Option<OwnedFd>, Option<OwnedFd>), StoreError> {

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
-use rustix::process::{Resource, getrlimit};
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::ChainLayer;
@@ -18,7 +17,7 @@ use crate::entry::{Content, Entry, Header, Member};
 use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
 use crate::layer::Entries;
 use crate::sink::SinkError;
-use crate::source::{FileSource, OpenedFile};
+use crate::source::{FileSource, OpenedFile, descriptor_limit};
 
 /// Contents that are open at a time: enough to fill a message to the helper and answer from the next.
 const WINDOW: usize = 64;
@@ -96,11 +95,24 @@ impl<'a> OpenContents<'a> {
     pub(crate) fn digest(&self) -> Result<Digest, SinkError> {
         let mut buffer = vec![0; usize::try_from(self.content.size).unwrap_or(MAX_PIECE).min(MAX_PIECE)];
         let mut hash = Sha256::new();
+        self.read(&mut buffer, |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
+        Ok(Digest::from_bytes(hash.finalize().into()))
+    }
+
+    /// Passes all of it on, in pieces that fit the buffer, and checks it on the way.
+    pub(crate) fn read(
+        &self,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
         let mut reader = self.reader();
         loop {
-            match reader.fill(&mut buffer)? {
-                0 => return Ok(Digest::from_bytes(hash.finalize().into())),
-                length => hash.update(buffer.get(..length).unwrap_or_default()),
+            match reader.fill(buffer)? {
+                0 => return Ok(()),
+                length => take(buffer.get(..length).unwrap_or_default())?,
             }
         }
     }
@@ -187,8 +199,7 @@ pub(crate) fn pump<S: EntrySink>(
 
 /// As many contents at a time as the descriptor limit leaves room for, beside layers and outputs.
 pub(crate) fn window() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 4).unwrap_or(WINDOW).clamp(1, WINDOW)
+    (descriptor_limit() / 4).clamp(1, WINDOW)
 }
 
 fn is_wanted<S: EntrySink>(sink: &S, entry: &Entry) -> bool {

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Resource, getegid, geteuid, getrlimit};
+use rustix::process::{getegid, geteuid};
 
 pub use clone::Reflink;
 pub use error::ExtractError;
@@ -33,7 +33,7 @@ use crate::chain::Chain;
 use crate::image::Image;
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
-use crate::source::Escalating;
+use crate::source::{Escalating, descriptor_limit};
 use destination::Staging;
 use from_chain::FromChain;
 use meta::Policy;
@@ -44,7 +44,7 @@ use report::Counters;
 /// More threads only wait for the same file system.
 const MAX_THREADS: usize = 4;
 /// A thread needs about 16 descriptors; below this limit there is one.
-const MIN_DESCRIPTORS_FOR_THREADS: u64 = 256;
+const MIN_DESCRIPTORS_FOR_THREADS: usize = 256;
 
 /// What to do with device nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -254,8 +254,7 @@ fn report(plan: &Plan, counters: &Counters, verified: bool) -> Report {
 }
 
 fn threads() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if limit < MIN_DESCRIPTORS_FOR_THREADS {
+    if descriptor_limit() < MIN_DESCRIPTORS_FOR_THREADS {
         return 1;
     }
     available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS)

@@ -96,16 +96,12 @@ impl<W: Write> Flat<W> {
     }
 
     fn contents(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
-        let mut reader = contents.reader();
-        loop {
-            let length = reader.fill(&mut self.buffer)?;
-            if length == 0 {
-                return self.pad();
-            }
-            let piece = self.buffer.get(..length).unwrap_or_default();
-            self.out.write_all(piece).map_err(SinkError::Write)?;
-            self.written += length as u64;
-        }
+        let Flat { out, written, buffer, .. } = self;
+        contents.read(buffer, |piece| {
+            *written += piece.len() as u64;
+            out.write_all(piece).map_err(SinkError::Write)
+        })?;
+        self.pad()
     }
 
     /// The extension header that holds what the ustar header cannot.

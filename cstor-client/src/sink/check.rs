@@ -51,9 +51,7 @@ impl CheckSink {
     }
 
     fn read(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
-        let mut reader = contents.reader();
-        while reader.fill(&mut self.scratch)? > 0 {}
-        Ok(())
+        contents.read(&mut self.scratch, |_| Ok(()))
     }
 }
 

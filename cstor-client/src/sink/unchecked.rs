@@ -51,16 +51,11 @@ impl<W: Write + AsFd> UncheckedTarSink<W> {
     }
 
     fn copy(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
-        let mut reader = contents.reader();
         let mut buffer = vec![0; super::digest::BUFFER];
-        loop {
-            let length = reader.fill(&mut buffer)?;
-            if length == 0 {
-                return Ok(());
-            }
-            self.out.write_all(buffer.get(..length).unwrap_or_default()).map_err(SinkError::Write)?;
-            self.written += length as u64;
-        }
+        contents.read(&mut buffer, |piece| {
+            self.written += piece.len() as u64;
+            self.out.write_all(piece).map_err(SinkError::Write)
+        })
     }
 }
 

@@ -65,15 +65,11 @@ impl<W: Write> DirSink<W> {
 
     fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
         self.buffer.resize(PIECE, 0);
-        let mut reader = contents.reader();
-        loop {
-            let length = reader.fill(&mut self.buffer)?;
-            if length == 0 {
-                return Ok(());
-            }
-            self.writer.inline(self.buffer.get(..length).unwrap_or_default())?;
-            self.split.inline_bytes += length as u64;
-        }
+        let DirSink { writer, split, buffer, .. } = self;
+        contents.read(buffer, |piece| {
+            split.inline_bytes += piece.len() as u64;
+            Ok(writer.inline(piece)?)
+        })
     }
 }
 
