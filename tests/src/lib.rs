@@ -5,5 +5,6 @@
 
 pub mod forge;
 pub mod lab;
+pub mod peer;
 pub mod run;
 pub mod tree;
