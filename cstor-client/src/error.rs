@@ -2,6 +2,7 @@
 
 use std::io;
 
+use cstor_proto::LayerId;
 use rustix::io::Errno;
 
 pub use crate::entry::HeaderError;
@@ -78,6 +79,16 @@ impl Error {
             Error::Extract(error) => error.kind(),
             Error::Copy(error) => error.kind(),
             Error::SplitFd(error) => error.kind(),
+        }
+    }
+
+    /// The layer whose description or contents it is about, if it is about those of one.
+    pub fn layer(&self) -> Option<LayerId> {
+        match self {
+            Error::Read(error) | Error::Sink(SinkError::Read(error)) => Some(error.layer),
+            Error::Merge(error) => Some(error.layer),
+            Error::Extract(ExtractError::Image(error)) => error.layer(),
+            _ => None,
         }
     }
 

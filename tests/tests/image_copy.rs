@@ -1,11 +1,12 @@
 //! `cstor image copy`: what it writes is read by skopeo, umoci, buildah and podman, and comes out of them as the same
-//! image. On forged stores: the bytes themselves, twice the same; a second tag; compressions; damage. It does not look
+//! image with the same files. On forged stores: the bytes themselves, twice the same; a second tag; compressions; damage. It does not look
 //! at how an image is extracted (`extract`).
 
 use cstor_tests::forge::{self, Forged, Store, Subject, Trial, store::digest};
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{must, run};
+use cstor_tests::tree::{self, Sight, assert_same};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -228,6 +229,16 @@ fn others_read_it(lab: &Lab, store: &Path, image: &str) {
     let scratch = lab.scratch(Who::User, Fs::Btrfs);
     let out = |name: &str| scratch.path().join(name).display().to_string();
     let user = |program: &str, arguments: &[&str]| must(lab.command(Who::User, program).args(arguments));
+    let extracted = |store: &Path, image: &str| {
+        let to = scratch.path().join("files");
+        must(lab.cstor(Who::User, store).args(["extract", image]).arg(&to));
+        let listed = tree::list(&to).unwrap();
+        // Directories may be closed to their owner.
+        must(Command::new("rm").arg("-rf").arg(&to));
+        listed
+    };
+    let original = extracted(store, image);
+    assert!(!original.is_empty());
     for how in ["none", "gzip", "zstd"] {
         let to = format!("oci:{}:t", out(how));
         must(lab.cstor(Who::User, store).args(["image", "copy", image, &to, "--compress", how]));
@@ -264,6 +275,7 @@ fn others_read_it(lab: &Lab, store: &Path, image: &str) {
             assert!(loaded.contains(&id), "{image} {how} {archive}: {loaded} is not {id}");
             let shown: Value = serde_json::from_str(&podman(&["image", "inspect", &id])).unwrap();
             assert_eq!(shown[0]["RootFS"]["Layers"], config["rootfs"]["diff_ids"], "{image} {archive}");
+            assert_same(&original, &extracted(Path::new(&root), &id), Sight::ALL, &format!("{image} {how} {archive}"));
             // Files of other users of the namespace.
             user("podman", &["unshare", "rm", "-rf", &root, &run_root]);
         }
@@ -273,6 +285,7 @@ fn others_read_it(lab: &Lab, store: &Path, image: &str) {
         let arguments = ["--root", &root, "--runroot", &run_root, "pull", "-q", &here];
         let pulled = must(lab.command(Who::User, "buildah").args(arguments).current_dir(scratch.path()));
         assert!(pulled.trim().ends_with(&id), "{image} {how}: buildah has {pulled}");
+        assert_same(&original, &extracted(Path::new(&root), &id), Sight::ALL, &format!("{image} {how} by buildah"));
         user("podman", &["unshare", "rm", "-rf", &root, &run_root]);
     }
     user("podman", &["unshare", "rm", "-rf", &out("bundle")]);

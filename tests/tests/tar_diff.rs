@@ -434,3 +434,98 @@ fn output_is_quiet_or_json() {
     let ended = run(Command::new("sh").args(["-c", script]).arg(tar_diff().get_program()).args([&a, &b, &code]));
     assert_eq!((fs::read_to_string(code).unwrap().as_str(), &*ended.stderr), ("0\n", ""));
 }
+
+/// What docs/json.md promises of each kind, with the JSON type of each value.
+const KINDS: [(&str, &[(&str, &str)]); 6] = [
+    ("missing", LISTED),
+    ("extra", LISTED),
+    ("metadata", &[("changes", "changes"), ("name", "string")]),
+    ("content", &[("at", "integer"), ("name", "string"), ("size", "sides")]),
+    ("order", &[("entry", "sides"), ("name", "string")]),
+    ("bytes", &[("at", "sides"), ("name", "string or null"), ("part", "part")]),
+];
+const LISTED: &[(&str, &str)] = &[
+    ("entry", "integer"),
+    ("gid", "integer"),
+    ("mode", "integer"),
+    ("mtime", "string"),
+    ("name", "string"),
+    ("size", "integer"),
+    ("type", "string"),
+    ("uid", "integer"),
+];
+
+fn is(value: &Value, wanted: &str) -> bool {
+    let keys = |wanted: &[&str]| value.as_object().is_some_and(|object| object.keys().eq(wanted));
+    match wanted {
+        "integer" => value.is_u64(),
+        "string" => value.is_string(),
+        "string or null" => value.is_string() || value.is_null(),
+        "sides" => keys(&["a", "b"]) && value["a"].is_u64() && value["b"].is_u64(),
+        "part" => ["header", "padding", "end"].iter().any(|part| value == part),
+        "changes" => value.as_array().is_some_and(|changes| {
+            let change =
+                |change: &Value| change.as_object().is_some_and(|change| change.keys().eq(&["a", "b", "field"]));
+            !changes.is_empty() && changes.iter().all(change)
+        }),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn json_has_the_keys_of_its_contract_and_no_others() {
+    if !have(&["tar", "setfattr"]) {
+        return;
+    }
+    let top = tree();
+    must(Command::new("setfattr").args(["-n", "user.a", "-v", "raw"]).arg(top.path().join("t/block")));
+    whole_seconds(top.path());
+    let a = make(top.path(), "tar", "--format=pax --xattrs", &names(&["t/file", "t/block", "t/dir", "t/empty"]));
+    must(Command::new("setfattr").args(["-x", "user.a"]).arg(top.path().join("t/block")));
+    fs::write(top.path().join("t/file"), "other contents\n").unwrap();
+    whole_seconds(top.path());
+    let flags = "--format=gnu --owner=someone:12345";
+    let other = make(top.path(), "tar", flags, &names(&["t/block", "t/file", "t/symlink", "t/empty"]));
+    let (plain, mut bytes) = simple(top.path());
+    // Padding, the end, and a header's unused byte.
+    for place in [512 + 100, bytes.len() - 1] {
+        bytes[place] = b'X';
+    }
+    bytes[511] = b'X';
+    fix_checksum(&mut bytes[..512]);
+    let damaged = top.path().join("damaged.tar");
+    fs::write(&damaged, bytes).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for [a, b] in [[&a, &other], [&other, &a], [&plain, &damaged]] {
+        let ended = run(tar_diff().args(["--format", "json"]).args([a, b]));
+        let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert!(document.as_object().unwrap().keys().eq(["differences", "entries", "same", "schema"]), "{document}");
+        assert_eq!((ended.code(), &document["schema"], &document["same"]), (1, &1.into(), &false.into()));
+        assert!(is(&document["entries"], "sides"), "{document}");
+        for found in document["differences"].as_array().unwrap() {
+            let kind = found["kind"].as_str().unwrap();
+            let (_, wanted) = KINDS.iter().find(|(name, _)| *name == kind).unwrap_or_else(|| panic!("{found}"));
+            let keys = found.as_object().unwrap().keys().map(String::as_str).filter(|key| *key != "kind");
+            assert!(keys.eq(wanted.iter().map(|(key, _)| *key)), "{found}");
+            wanted.iter().for_each(|(key, kind)| assert!(is(&found[key], kind), "{key}: {found}"));
+            seen.insert(kind.to_owned());
+            if kind == "bytes" {
+                seen.insert(found["part"].to_string());
+                assert_eq!(found["name"].is_null(), found["part"] == "end", "{found}");
+            }
+            for change in found["changes"].as_array().into_iter().flatten() {
+                seen.insert(change["field"].to_string());
+                // In base64, and null where there is none.
+                if change["field"] == "xattr user.a" {
+                    assert!([&change["a"], &change["b"]].contains(&&"cmF3".into()), "{change}");
+                    assert!(change["a"].is_null() || change["b"].is_null(), "{change}");
+                }
+            }
+        }
+    }
+    let wanted = KINDS.iter().map(|(kind, _)| (*kind).to_owned());
+    let more = ["\"header\"", "\"padding\"", "\"end\"", "\"uid\"", "\"user\"", "\"xattr user.a\""];
+    for wanted in wanted.chain(more.map(str::to_owned)) {
+        assert!(seen.contains(&wanted), "{wanted} is not among {seen:?}");
+    }
+}

@@ -56,6 +56,26 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The image that was asked for.
+    pub(crate) fn image(&self) -> Option<&str> {
+        let (Command::Extract(Extract { image, .. })
+        | Command::Image {
+            command:
+                ImageCommand::Inspect(Inspect { image, .. })
+                | ImageCommand::Layers(Layers { image, .. })
+                | ImageCommand::Extract(Extract { image, .. })
+                | ImageCommand::Export(ExportImage { image, .. })
+                | ImageCommand::Copy(CopyImage { image, .. })
+                | ImageCommand::Toc(ImageToc { image, .. }),
+        }) = self
+        else {
+            return None;
+        };
+        Some(image)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// List the images of the store.

@@ -6,7 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cstor_client::error::{ExtractError, StoreError};
-use cstor_client::{Error, ErrorKind, Escaped};
+use cstor_client::{Error, ErrorKind, Escaped, LayerId};
+
+use crate::ui::count;
+
+/// How many images are named in one line.
+const NAMED: usize = 5;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -30,6 +35,13 @@ pub(crate) enum Failure {
     Damaged {
         /// How many findings.
         findings: usize,
+    },
+    /// Something could not be looked at; what it is was printed.
+    Unchecked {
+        /// How many findings.
+        findings: usize,
+        /// The class of the first.
+        kind: ErrorKind,
     },
     /// A signal cannot be caught.
     Signal(io::Error),
@@ -61,8 +73,18 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Prints a failure and gives its exit code.
-pub(crate) fn report(failure: &Failure) -> ExitCode {
+impl Failure {
+    /// The layer that is damaged or cannot be read.
+    pub(crate) fn layer(&self) -> Option<LayerId> {
+        match self {
+            Failure::Library(error) => error.layer(),
+            _ => None,
+        }
+    }
+}
+
+/// Prints a failure and gives its exit code. `images` are those that have its layer.
+pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
     let (code, line) = match failure {
         // Whoever reads the output has seen enough.
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
@@ -74,7 +96,12 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
             (10, format!("{path}: cannot be written: {source}: choose another file, or make room there"))
         }
         Failure::Damaged { findings } => {
-            (4, format!("the store: {findings} findings of damage: pull or build the images named above again"))
+            let findings = count(*findings as u64, "finding", "findings");
+            (4, format!("the store: {findings} of damage: pull or build the images named above again"))
+        }
+        Failure::Unchecked { findings, kind } => {
+            let findings = count(*findings as u64, "finding", "findings");
+            (code(*kind), format!("the store: {findings}, none of damage: see above what kept it from being checked"))
         }
         Failure::Library(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
         Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
@@ -82,7 +109,7 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
             128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
             "interrupted: nothing was left behind".to_owned(),
         ),
-        Failure::Library(error) => (code(error.kind()), describe(error)),
+        Failure::Library(error) => (code(error.kind()), describe(error, images)),
     };
     // There is nobody left to tell if this fails.
     let _ = writeln!(io::stderr(), "cstor: error: {line}");
@@ -93,8 +120,9 @@ fn is_broken_pipe(error: &Error) -> bool {
     matches!(error, Error::Sink(error) if error.is_broken_pipe())
 }
 
-/// `<object>: <what is wrong>: <what to do>`, where what is wrong ends with the innermost cause.
-pub(crate) fn describe(error: &Error) -> String {
+/// `<object>: <what is wrong>: <what to do>`, where what is wrong ends with the innermost cause, and with the images
+/// that have the object.
+pub(crate) fn describe(error: &Error, images: &[String]) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -105,7 +133,20 @@ pub(crate) fn describe(error: &Error) -> String {
         }
         source = cause.source();
     }
-    one_line(&format!("{line}: {}", error.advice()))
+    one_line(&format!("{line}{}: {}", of_images(images), error.advice()))
+}
+
+/// ` (image localhost/app:latest, localhost/web:latest)`; nothing if there are none.
+pub(crate) fn of_images(images: &[String]) -> String {
+    if images.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = images.iter().take(NAMED).map(|name| Escaped(name.as_bytes()).to_string()).collect();
+    let more = match images.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(" (image {}{more})", names.join(", "))
 }
 
 /// Causes from other libraries may span lines.

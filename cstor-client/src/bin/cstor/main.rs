@@ -26,7 +26,10 @@ fn main() -> ExitCode {
     raise_descriptor_limit();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => exit::report(&failure),
+        Err(failure) => {
+            let images = failure.layer().map(|layer| cmd::whose::images_of_failure(&args, layer));
+            exit::report(&failure, &images.unwrap_or_default())
+        }
     }
 }
 

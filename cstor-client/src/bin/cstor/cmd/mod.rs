@@ -13,6 +13,7 @@ pub(crate) mod layer_splitfd;
 pub(crate) mod resolve_link;
 pub(crate) mod toc;
 pub(crate) mod verify;
+pub(crate) mod whose;
 
 use cstor_client::error::StoreError;
 use cstor_client::{Config, HelperPolicy, Image, ProxiedStorage};

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Error, Escaped, Layer, LayerId, Level, Storage};
+use cstor_client::{Error, ErrorKind, Layer, LayerId, Level, Storage};
 use serde::Serialize;
 
 use super::open_store;
+use super::whose::{images_with, name_of};
 use crate::args::{Check, CheckLevel, Format, Store};
-use crate::exit::{Failure, describe};
-use crate::ui::json;
+use crate::exit::{Failure, describe, of_images};
+use crate::ui::{count, json};
 
 #[derive(Serialize)]
 struct Verification {
@@ -29,6 +30,15 @@ struct Finding {
     layer: Option<String>,
     images: Vec<String>,
     message: String,
+    #[serde(skip)]
+    kind: ErrorKind,
+}
+
+impl Finding {
+    fn new(layer: Option<LayerId>, images: Vec<String>, error: &Error) -> Finding {
+        let layer = layer.map(|layer| layer.to_string());
+        Finding { layer, images, message: describe(error, &[]), kind: error.kind() }
+    }
 }
 
 /// What is looked at: layers, each with the names of the images that it belongs to.
@@ -39,31 +49,35 @@ pub(crate) fn run(store: &Store, args: &Check, out: &mut dyn Write) -> Result<()
     let mut findings = Vec::new();
     let targets = targets(&storage, args.target.as_deref(), &mut findings)?;
     findings.extend(look_at(&targets, args.level.into())?);
+    let verdict = verdict(&findings);
     match args.format {
-        Format::Json => {
-            let count = findings.len();
-            json::print(out, &Verification { schema: json::SCHEMA, layers: targets.len(), findings })?;
-            if count > 0 { Err(Failure::Damaged { findings: count }) } else { Ok(()) }
-        }
+        Format::Json => json::print(out, &Verification { schema: json::SCHEMA, layers: targets.len(), findings })?,
         Format::Table => {
             for finding in &findings {
-                let images: Vec<_> = finding.images.iter().map(|name| Escaped(name.as_bytes()).to_string()).collect();
-                let of = if images.is_empty() { String::new() } else { format!(" (image {})", images.join(", ")) };
-                writeln!(out, "{}{of}", finding.message)?;
+                writeln!(out, "{}{}", finding.message, of_images(&finding.images))?;
             }
             if findings.is_empty() {
-                writeln!(out, "{} layers: no damage found", targets.len())?;
-                return Ok(());
+                writeln!(out, "{}: no damage found", count(targets.len() as u64, "layer", "layers"))?;
             }
-            Err(Failure::Damaged { findings: findings.len() })
         }
     }
+    verdict
+}
+
+/// One damaged layer makes the store damaged. What could not be looked at, for want of rights above all, may be sound.
+fn verdict(findings: &[Finding]) -> Result<(), Failure> {
+    let Some(first) = findings.first() else { return Ok(()) };
+    let damaged = findings.iter().filter(|finding| finding.kind == ErrorKind::Corrupt).count();
+    Err(match damaged {
+        0 => Failure::Unchecked { findings: findings.len(), kind: first.kind },
+        damaged => Failure::Damaged { findings: damaged },
+    })
 }
 
 /// The layers of what was named. An image whose chain is broken is a finding when everything is looked at.
 fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>) -> Result<Targets, Failure> {
     let mut targets = Targets::new();
-    let images = match target {
+    let mut images = match target {
         None => storage.list_images()?,
         Some(name) => match storage.image(name) {
             Ok(image) => vec![image],
@@ -71,6 +85,7 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
             Err(error) => return Err(error.into()),
         },
     };
+    images.sort_by_key(|image| image.names().is_empty());
     let single = match (target, images.as_slice()) {
         (Some(name), []) => vec![storage.layer(name)?],
         (Some(_), _) => Vec::new(),
@@ -79,11 +94,12 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
     for layer in single {
         // Containers' layers have no description to be held against.
         if target.is_some() || layer.diff_id().is_some() {
-            targets.insert(layer.id(), (layer, Vec::new()));
+            let images = if target.is_some() { images_with(storage, layer.id())? } else { Vec::new() };
+            targets.insert(layer.id(), (layer, images));
         }
     }
     for image in images {
-        let name = image.names().first().cloned().unwrap_or_else(|| image.id().short());
+        let name = name_of(&image);
         match image.layers() {
             Ok(layers) => {
                 for layer in layers {
@@ -91,7 +107,7 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
                 }
             }
             Err(error) => {
-                findings.push(Finding { layer: None, images: vec![name], message: describe(&Error::from(error)) });
+                findings.push(Finding::new(None, vec![name], &error.into()));
             }
         }
     }
@@ -121,8 +137,7 @@ fn look_at(targets: &Targets, level: Level) -> Result<Vec<Finding>, Failure> {
     for (place, found) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
         let Some((layer, images)) = targets.get(place) else { continue };
         for error in found? {
-            let message = describe(&Error::from(error));
-            findings.push(Finding { layer: Some(layer.id().to_string()), images: images.clone(), message });
+            findings.push(Finding::new(Some(layer.id()), images.clone(), &error.into()));
         }
     }
     Ok(findings)
