@@ -155,6 +155,9 @@ fn files_are_asked_for_once_in_order_and_only_if_they_survive() {
     assert_eq!(upper, [0, 1, 2]);
 }
 
+/// Writes a part of a stream.
+type Part<'a> = &'a dyn Fn(&mut Writer<Vec<u8>>);
+
 #[test]
 fn what_is_wrong_leaves_nothing() {
     let member = |name: &str, size: u64, kind: u8| {
@@ -166,7 +169,7 @@ fn what_is_wrong_leaves_nothing() {
         header.set_cksum();
         header.as_bytes().to_vec()
     };
-    let stream = |parts: &[&dyn Fn(&mut Writer<Vec<u8>>)]| {
+    let stream = |parts: &[Part<'_>]| {
         let mut writer = Writer::new(Vec::new());
         parts.iter().for_each(|part| part(&mut writer));
         writer.finish().unwrap()
