@@ -3,7 +3,7 @@
 //! lies is tested in the client, how the two die in `helper_death`.
 
 use cstor_tests::peer::RawHelper;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -62,12 +62,15 @@ fn open_names(names: &[&[u8]]) -> Vec<u8> {
     frame
 }
 
+/// What it is, its bytes, its descriptors, and the answer.
+type Hello<'a> = (&'a str, &'a [u8], &'a [BorrowedFd<'a>], &'a [u8]);
+
 #[test]
 fn the_first_message_must_be_a_hello_with_roots() {
     let (_dir, root) = root();
     let file: OwnedFd = File::open("/dev/null").unwrap().into();
     let many: Vec<_> = (0..17).map(|_| root.as_fd()).collect();
-    let table: &[(&str, &[u8], &[rustix::fd::BorrowedFd<'_>], &[u8])] = &[
+    let table: &[Hello<'_>] = &[
         ("another message", &[5], &[root.as_fd()], &[6, 1]),
         ("a request for a layer", &[4, 0], &[], &[6, 1]),
         ("another magic", b"\x00CSTS\x01\x01\x01", &[root.as_fd()], &[6, 2]),
