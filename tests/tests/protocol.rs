@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -246,4 +247,28 @@ fn thousands_of_requests_leave_no_descriptor() {
     assert!(last.1 <= first.1 + 64, "{} KiB after {}", last.1, first.1);
     helper.send(&[5], &[]).unwrap();
     assert_eq!(helper.end(), DONE);
+}
+
+#[test]
+fn inherited_descriptors_are_closed() {
+    let (_dir, root) = root();
+    // As a careless caller has them: not close-on-exec.
+    let host = open("/etc", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let held = |helper: &RawHelper| {
+        let fds = fs::read_dir(format!("/proc/{}/fd", helper.pid())).unwrap();
+        fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == Path::new("/etc"))).count()
+    };
+    let helper = helper();
+    // It closes them before it reads a byte.
+    let began = Instant::now();
+    let mut before = held(&helper);
+    while before > 0 && began.elapsed() < Duration::from_secs(2) {
+        sleep(Duration::from_millis(1));
+        before = held(&helper);
+    }
+    assert_eq!(before, 0, "open before the first message");
+    helper.send(HELLO, &[root.as_fd()]).unwrap();
+    assert_eq!(helper.receive().0[..2], [0, 1]);
+    assert_eq!(held(&helper), 0);
+    drop(host);
 }
