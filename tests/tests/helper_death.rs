@@ -6,6 +6,7 @@
 use cstor_tests::lab::{Fs, Lab, Launcher, Who, assert_refused};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{Ended, run};
+use cstor_tests::tree::{self, Sight, assert_same};
 use std::fs;
 use tempfile::TempDir;
 
@@ -85,4 +86,41 @@ fn a_helper_that_does_not_come_up_is_an_error() {
     let mut command = lab.cstor(Who::User, &lab.store(Fs::Xfs, "local"));
     command.env("PATH", "/nonexistent").args(["extract", IMAGE]).arg(scratch.path().join("out"));
     assert_refused(lab, &run(&mut command), 7, scratch.path(), "no podman on PATH");
+}
+
+#[test]
+fn a_helper_whose_call_fails_once_says_so_or_ends() {
+    let lab = lab_or_skip!();
+    let shown = lab.podman_shows(IMAGE);
+    // What the kernel may answer, and what that may come to: all is well, or one of these codes.
+    let table: [(&str, &[&str], &[i32]); 6] = [
+        ("EIO", &["openat2", "fstat", "sendmsg", "recvmsg"], &[4, 7]),
+        ("EMFILE", &["openat2"], &[7, 11]),
+        ("ENOMEM", &["openat2", "sendmsg", "recvmsg", "mmap", "brk"], &[1, 7]),
+        ("EACCES", &["openat2"], &[6, 7]),
+        ("EINTR", &["openat2", "sendmsg", "recvmsg", "poll", "ppoll"], &[7]),
+        ("EAGAIN", &["openat2"], &[7]),
+    ];
+    let mut failed = 0;
+    for (error, calls, codes) in table {
+        for call in calls {
+            let count = count(lab, call);
+            for n in (1..=count).step_by((count / 10).max(1)) {
+                let what = format!("{call} {n} of {count} fails with {error}");
+                let wrap =
+                    format!("strace -f -qq -o /dev/null -e trace={call} -e inject={call}:error={error}:when={n}");
+                let (scratch, ended) = extract(lab, &Launcher::new(lab, &wrap), &[]);
+                if ended.code() == 0 {
+                    let found = tree::list(&scratch.path().join("out")).unwrap();
+                    assert_same(&shown, &found, Sight::PLAIN, &what);
+                    assert_eq!(ended.leftovers(), [""; 0], "{what}");
+                    continue;
+                }
+                failed += 1;
+                assert!(codes.contains(&ended.code()), "{what}: {} {}", ended.code(), ended.stderr);
+                assert_refused(lab, &ended, ended.code(), scratch.path(), &what);
+            }
+        }
+    }
+    assert!(failed > 20, "only {failed} calls failed");
 }
