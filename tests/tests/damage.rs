@@ -112,6 +112,8 @@ fn every_command_says_so(
         let arguments: Vec<String> = command.iter().map(|word| word.replace("OUT", to.to_str().unwrap())).collect();
         let before = seal(out);
         let (code, stdout, stderr) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        // What is no finding is a tar.
+        let stdout = if command[0] == "verify" { stdout } else { String::new() };
         let mut fail = |why: &str| failures.push(format!("{what}: {command:?}: {why}: {code} {stderr}{stdout}"));
         if code != 4 {
             fail("another exit code");
