@@ -164,6 +164,9 @@ pub(crate) struct ExtractHow {
     /// Replace a directory that is not empty, once the new one is complete.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Keep all rights of the user while files are placed; to find out whether the sandbox is what is in the way.
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -348,6 +351,18 @@ pub(crate) enum ProgressHow {
     Auto,
     Plain,
     Never,
+}
+
+impl Command {
+    /// Whether it plans before it opens contents.
+    pub(crate) fn is_planned(&self) -> bool {
+        matches!(
+            self,
+            Command::Extract(_)
+                | Command::Image { command: ImageCommand::Extract(_) }
+                | Command::Layer { command: LayerCommand::Extract(_) }
+        )
+    }
 }
 
 impl From<Helper> for HelperPolicy {

@@ -31,6 +31,8 @@ pub(crate) enum Failure {
         /// How many findings.
         findings: usize,
     },
+    /// The sandbox cannot be entered.
+    Sandbox(io::Error),
     /// A signal cannot be caught.
     Signal(io::Error),
     /// A signal asked to stop, by its number.
@@ -77,6 +79,9 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
             (4, format!("the store: {findings} findings of damage: pull or build the images named above again"))
         }
         Failure::Library(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
+        Failure::Sandbox(error) => {
+            (1, format!("the sandbox: cannot be entered: {error}: report this, or use --no-sandbox"))
+        }
         Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
         Failure::Stopped(signal) => (
             128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),

@@ -6,6 +6,7 @@
 mod args;
 mod cmd;
 mod exit;
+mod sandbox;
 mod ui;
 
 use std::io;
@@ -23,7 +24,6 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     ui::log::start(args.verbose);
-    raise_descriptor_limit();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => exit::report(&failure),
@@ -31,6 +31,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    raise_descriptor_limit();
+    if !args.command.is_planned() {
+        // Which files need the helper shows while they are read, and a sandbox would not let it start.
+        tracing::debug!("no sandbox for this command");
+    }
     match &args.command {
         Command::Extract(extract) => cmd::extract::run(&args.store, extract),
         Command::Layer { command: LayerCommand::List(list) } => {
