@@ -263,6 +263,8 @@ fn additional_image_stores_come_after_the_root() {
     let third = place.beside("third", &Store::stack("localhost/own:1", [vec![file("third", "third")]]));
     let option = |path: &Path| format!("additionalimagestore={}", path.display());
     let options = [format!("overlay.{}", option(&additional.root)), option(&third.root)];
+    assert_eq!(Storage::stores_in_options(&options), [&*additional.root, &*third.root]);
+    assert!(Storage::stores_in_options(&["mount_program=/x"]).is_empty());
     let storage = Storage::open_with_options(&place.store.root, &options).unwrap();
     let images = storage.list_images().unwrap();
     assert_eq!(names(&images), ["localhost/own:1", "localhost/other:1", "localhost/shared:1", "localhost/own:1"]);

@@ -31,6 +31,9 @@ pub(crate) struct Store {
     /// An option of the store's driver, as for podman; with --root only. `additionalimagestore=DIR` adds a store.
     #[arg(long, global = true, value_name = "KEY=VALUE", requires = "root")]
     pub(crate) storage_opt: Vec<String>,
+    /// As root: become the owner of the store at --root first, and run with that user's rights alone.
+    #[arg(long, global = true, requires = "root")]
+    pub(crate) as_owner: bool,
     /// When the helper opens files in the user namespace: those that you may not read, all, or none.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) helper: Helper,

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use cstor_client::error::{ExtractError, StoreError};
 use cstor_client::{Error, ErrorKind, Escaped};
 
+use crate::as_owner::AsOwnerError;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -31,6 +33,8 @@ pub(crate) enum Failure {
         /// How many findings.
         findings: usize,
     },
+    /// Root cannot become the owner of the store.
+    AsOwner(AsOwnerError),
     /// The sandbox cannot be entered.
     Sandbox(io::Error),
     /// A signal cannot be caught.
@@ -48,6 +52,12 @@ impl From<StoreError> for Failure {
 impl From<ExtractError> for Failure {
     fn from(error: ExtractError) -> Failure {
         Failure::Library(Box::new(error.into()))
+    }
+}
+
+impl From<AsOwnerError> for Failure {
+    fn from(error: AsOwnerError) -> Failure {
+        Failure::AsOwner(error)
     }
 }
 
@@ -79,6 +89,10 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
             (4, format!("the store: {findings} findings of damage: pull or build the images named above again"))
         }
         Failure::Library(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
+        Failure::AsOwner(error) => {
+            let (code, advice) = error.class();
+            (code, format!("{error}: {advice}"))
+        }
         Failure::Sandbox(error) => {
             (1, format!("the sandbox: cannot be entered: {error}: report this, or use --no-sandbox"))
         }

@@ -4,6 +4,7 @@
 //! everything else to standard error (`ui/`), and every error to one exit code (`exit.rs`).
 
 mod args;
+mod as_owner;
 mod cmd;
 mod exit;
 mod sandbox;
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    if args.store.as_owner {
+        as_owner::become_owner(&args.store)?;
+    }
     raise_descriptor_limit();
     if !args.command.is_planned() {
         // Which files need the helper shows while they are read, and a sandbox would not let it start.
