@@ -100,7 +100,7 @@ impl ProxiedStorage {
         options: &[impl AsRef<str>],
         policy: HelperPolicy,
     ) -> Result<ProxiedStorage, StoreError> {
-        let additional = crate::store::stores_in(options);
+        let additional = Storage::stores_in_options(options);
         ProxiedStorage::build(policy, |helper| Storage::open_with(root.as_ref(), &additional, helper))
     }
 

@@ -4,7 +4,7 @@
 
 use cstor_client::entry::Kind;
 use cstor_client::error::{ExtractError, ReadProblem, SourceError, StoreError};
-use cstor_client::extract::{Devices, Extractor, Losses, Progress, Reflink, Report, Silent};
+use cstor_client::extract::{Devices, Extractor, Losses, Progress, Reach, Reflink, Report, Silent};
 use cstor_client::merge::InodeKind;
 use cstor_client::{
     Digest, Error, ErrorKind, Escaped, HelperPolicy, Image, ImageId, Layer, LayerId, Level, ProxiedStorage, Storage,
@@ -29,6 +29,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -262,6 +263,8 @@ fn additional_image_stores_come_after_the_root() {
     let third = place.beside("third", &Store::stack("localhost/own:1", [vec![file("third", "third")]]));
     let option = |path: &Path| format!("additionalimagestore={}", path.display());
     let options = [format!("overlay.{}", option(&additional.root)), option(&third.root)];
+    assert_eq!(Storage::stores_in_options(&options), [&*additional.root, &*third.root]);
+    assert!(Storage::stores_in_options(&["mount_program=/x"]).is_empty());
     let storage = Storage::open_with_options(&place.store.root, &options).unwrap();
     let images = storage.list_images().unwrap();
     assert_eq!(names(&images), ["localhost/own:1", "localhost/other:1", "localhost/shared:1", "localhost/own:1"]);
@@ -934,6 +937,48 @@ fn progress_is_told() {
     // Nobody need listen.
     let out = place.out().with_extension("silent");
     assert_eq!(Extractor::new().extract_with(&image, &out, &Silent).unwrap().files, report.files);
+}
+
+#[test]
+fn a_hook_runs_between_planning_and_placing() {
+    let place = Place::new(&two_layers());
+    let storage = place.open();
+    let image = storage.image(IMAGE).unwrap();
+    let (root, above) = (place.store.root.clone(), place.dir.path().to_path_buf());
+    let (calls, counted) = (Arc::new(AtomicU64::new(0)), fs::read_dir(&above).unwrap().count());
+    let hook = {
+        let calls = Arc::clone(&calls);
+        move |reach: &Reach<'_>| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            let is = |fd, path: &Path| {
+                let found = rustix::fs::fstat(fd).unwrap();
+                assert_eq!(found.st_ino, fs::metadata(path).unwrap().ino());
+            };
+            let [read] = reach.reads[..] else { panic!("one root: {reach:?}") };
+            is(read, &root);
+            is(reach.writes, &above);
+            let siblings: Vec<_> = fs::read_dir(&above).unwrap().map(|entry| entry.unwrap()).collect();
+            assert_eq!(siblings.len(), counted + 1, "the directory in which the result grows");
+            let sibling = siblings.iter().find(|entry| entry.file_name().as_encoded_bytes().starts_with(b".out"));
+            assert_eq!(fs::read_dir(sibling.unwrap().path()).unwrap().count(), 0, "nothing is placed");
+            Ok(())
+        }
+    };
+    let extractor = Extractor::new().before_placing(hook);
+    extractor.extract(&image, place.out()).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    let error = extractor.extract(&image, place.out()).unwrap_err();
+    assert!(matches!(error, ExtractError::Occupied { .. }), "{error}");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "nothing would have been placed");
+
+    let failing = Extractor::new().before_placing(|_| Err(std::io::Error::other("not today")));
+    let out = place.out().with_extension("failed");
+    let layer = storage.layer(&place.store.layers[1].id).unwrap();
+    for error in [failing.extract(&image, &out).unwrap_err(), failing.extract_layer(&layer, &out).unwrap_err()] {
+        assert!(matches!(&error, ExtractError::Hook(_)) && error.to_string().contains("not today"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Failure);
+    }
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), counted + 1, "out alone");
 }
 
 #[test]

@@ -88,6 +88,11 @@ impl Staging {
         Ok(())
     }
 
+    /// The directory in which the result gets its name.
+    pub(super) fn parent(&self) -> BorrowedFd<'_> {
+        self.parent.as_fd()
+    }
+
     /// The directory in which the result grows.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -83,6 +83,9 @@ pub enum ExtractError {
         /// The limit.
         limit: u64,
     },
+    /// What the caller does before placing failed.
+    #[error("the extraction: what was to be done before placing failed: {0}")]
+    Hook(#[source] io::Error),
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -109,6 +112,7 @@ impl ExtractError {
             ExtractError::Lossy(_) | ExtractError::Device { .. } => ErrorKind::Unsupported,
             ExtractError::DevicesNeedRoot | ExtractError::Owner { .. } => ErrorKind::Permission,
             ExtractError::LongPath { .. } | ExtractError::TooMuch { .. } => ErrorKind::Limit,
+            ExtractError::Hook(_) => ErrorKind::Failure,
             ExtractError::Interrupted => ErrorKind::Interrupted,
         }
     }

@@ -19,7 +19,7 @@ use super::report::Counters;
 use crate::chain::{Chain, ChainLayer};
 use crate::error::Error;
 use crate::layer::{ContentProblem, ReadError};
-use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, worth_asking};
+use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, SharedHelper, worth_asking};
 
 /// Directories that a thread takes at a time.
 const DIRS_A_TURN: usize = 16;
@@ -247,7 +247,7 @@ impl Worker<'_, '_, '_> {
     }
 
     fn may_escalate(&self) -> bool {
-        self.from.chain.shared().helper.is_some()
+        self.from.chain.shared().helper.as_ref().is_some_and(SharedHelper::can_help)
     }
 
     /// Opens the contents of files of one layer; an empty file has none to open.

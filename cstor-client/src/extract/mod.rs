@@ -8,6 +8,7 @@ mod destination;
 mod error;
 mod from_chain;
 pub(crate) mod from_streams;
+mod hook;
 mod meta;
 mod node;
 mod place;
@@ -15,6 +16,7 @@ mod plan;
 mod report;
 mod sweep;
 
+use std::io;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use rustix::process::{getegid, geteuid};
 
 pub use clone::Reflink;
 pub use error::ExtractError;
+pub use hook::Reach;
 pub(crate) use meta::belongs_to_host;
 pub use report::{Losses, Progress, Report, Silent};
 
@@ -36,6 +39,7 @@ use crate::merge::{self, FinalTree};
 use crate::source::{Escalating, descriptor_limit};
 use destination::Staging;
 use from_chain::FromChain;
+use hook::Hook;
 use meta::Policy;
 use place::Placer;
 use plan::Plan;
@@ -85,6 +89,7 @@ struct Options {
 pub struct Extractor {
     options: Options,
     interrupt: Arc<AtomicBool>,
+    before_placing: Option<Hook>,
 }
 
 impl Default for Extractor {
@@ -105,7 +110,7 @@ impl Extractor {
             verify: false,
             replace: false,
         };
-        Extractor { options, interrupt: Arc::default() }
+        Extractor { options, interrupt: Arc::default(), before_placing: None }
     }
 
     /// Whether contents are cloned; by default where the file system can.
@@ -156,6 +161,19 @@ impl Extractor {
         self
     }
 
+    /// What to do once the plan stands, the helper is ready if the plan needs it, and the destination is open,
+    /// but no thread has been started and nothing placed: the moment to confine the process. An error of it ends
+    /// the extraction.
+    ///
+    /// From then on no helper is started for this store, also not for a file that is refused against expectation.
+    pub fn before_placing(
+        mut self,
+        action: impl Fn(&Reach<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Extractor {
+        self.before_placing = Some(Hook::new(action));
+        self
+    }
+
     /// Extracts an image to a directory that does not exist or is empty.
     pub fn extract(&self, image: &Image, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
         self.extract_with(image, destination.as_ref(), &Silent)
@@ -192,10 +210,12 @@ impl Extractor {
         let plan = self.plan(tree, &policy)?;
         let staging = Staging::create(destination, self.options.replace)?;
         let mut source = Escalating::new(chain.shared());
-        if plan.needs_helper
-            && let Some(proxied) = source.proxied()
-        {
-            proxied.start_early();
+        // Looks at control groups, which a sandbox may hide.
+        let threads = threads();
+        match (&self.before_placing, source.proxied()) {
+            (Some(hook), _) => hook.run(chain, &plan, &staging, &mut source)?,
+            (None, Some(proxied)) if plan.needs_helper => proxied.start_early(),
+            (None, _) => {}
         }
         progress.planned(plan.files, plan.bytes);
         let counters = Counters::default();
@@ -213,7 +233,7 @@ impl Extractor {
         if self.options.reflink == Reflink::Always {
             contents.probe_clone(&mut source, destination)?;
         }
-        placer.place(|| contents.place_files(&mut source, threads()))?;
+        placer.place(|| contents.place_files(&mut source, threads))?;
         staging.publish()?;
         let verified = self.options.verify || Counters::get(&counters.reflinked_bytes) == 0;
         Ok(report(&plan, &counters, verified))

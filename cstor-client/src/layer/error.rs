@@ -92,7 +92,7 @@ impl ReadError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self.problem {
             ReadProblem::Content(ContentProblem::Refused(Refusal::Denied | Refusal::Unmapped)) => {
-                Some("let the helper open it (--helper auto), and check /etc/subuid and /etc/subgid")
+                Some("let the helper open it (--helper always), and check /etc/subuid and /etc/subgid")
             }
             _ => None,
         }

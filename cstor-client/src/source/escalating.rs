@@ -31,6 +31,11 @@ impl Escalating {
         self.direct.as_ref().map(|_| Direct::new(shared))
     }
 
+    /// Whether every file goes through the helper.
+    pub(crate) fn all_proxied(&self) -> bool {
+        self.direct.is_none()
+    }
+
     /// The way through the helper.
     pub(crate) fn proxied(&mut self) -> Option<&mut Proxied> {
         self.proxied.as_mut()
@@ -52,7 +57,7 @@ impl FileSource for Escalating {
             Some(direct) => direct.open_batch(layer, wanted)?,
             None => wanted.iter().map(|_| Err(Refusal::Denied)).collect(),
         };
-        let Some(proxied) = &mut self.proxied else { return Ok(results) };
+        let Some(proxied) = self.proxied.as_mut().filter(|proxied| proxied.can_help()) else { return Ok(results) };
         let refused = |result: &Result<OpenedFile, Refusal>| matches!(result, Err(refusal) if worth_asking(*refusal));
         let again: Vec<RelPath> =
             results.iter().zip(wanted).filter(|(result, _)| refused(result)).map(|(_, file)| file.clone()).collect();

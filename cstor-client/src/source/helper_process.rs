@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ChildStderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,10 @@ enum Slot {
     #[default]
     NotStarted,
     Running(HelperProcess),
+    /// It did not become ready; whoever needs it first is told why.
+    Failed(SourceError),
+    /// It was not needed in time, and is not started any more.
+    TooLate,
     /// It is not started a second time: what was in flight is lost.
     Gone,
 }
@@ -82,20 +86,49 @@ impl SharedHelper {
         self.with(roots, |_| Ok(()))
     }
 
+    /// Whether a helper runs, or may still be started, or has an error to tell.
+    pub(crate) fn can_help(&self) -> bool {
+        !matches!(*self.slot(), Slot::TooLate)
+    }
+
+    /// Has the helper ready if it is `needed`; afterwards none is started any more. A failure is kept for the
+    /// first file that is refused: headers tell less than the files themselves.
+    pub(super) fn settle(&self, roots: &[BorrowedFd<'_>], needed: bool) -> Result<(), SourceError> {
+        let ready = if needed && self.can_help() { self.with(roots, HelperProcess::await_ready) } else { Ok(()) };
+        let mut slot = self.slot();
+        match ready {
+            Err(SourceError::Interrupted) => return Err(SourceError::Interrupted),
+            Err(error) => {
+                tracing::debug!(%error, "the helper is not ready");
+                *slot = Slot::Failed(error);
+            }
+            Ok(()) if matches!(*slot, Slot::NotStarted) => *slot = Slot::TooLate,
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Talks to the helper, starting it first if that has not been done.
     pub(super) fn with<T>(
         &self,
         roots: &[BorrowedFd<'_>],
         talk: impl FnOnce(&mut HelperProcess) -> Result<T, SourceError>,
     ) -> Result<T, SourceError> {
-        let mut slot = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot();
         if matches!(*slot, Slot::NotStarted) {
             *slot = Slot::Running(HelperProcess::start(roots, Arc::clone(&self.interrupt))?);
         }
-        let Slot::Running(process) = &mut *slot else {
-            return Err(SourceError::Died { status: None, stderr: Vec::new() });
+        let result = match &mut *slot {
+            Slot::Running(process) => talk(process),
+            other => match std::mem::replace(other, Slot::Gone) {
+                Slot::Failed(error) => Err(error),
+                _ => Err(SourceError::Died { status: None, stderr: Vec::new() }),
+            },
         };
-        let result = talk(process);
         if result.is_err() {
             *slot = Slot::Gone;
         }
@@ -113,8 +146,8 @@ pub(super) struct HelperProcess {
     said: VecDeque<u8>,
     confinement: Option<Confinement>,
     interrupt: Interrupt,
-    /// Keeps the thread that started it.
-    _parent: Sender<()>,
+    /// Keeps the thread that started it, if it was made for that.
+    _parent: Option<Sender<()>>,
 }
 
 impl HelperProcess {

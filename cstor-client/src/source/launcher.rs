@@ -13,7 +13,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
-use rustix::process::{getegid, geteuid, getgid, getuid};
+use rustix::process::{getegid, geteuid, getgid, getpid, getuid};
+use rustix::thread::gettid;
 
 use super::SourceError;
 use crate::proxy;
@@ -55,10 +56,16 @@ impl Launcher {
         }
     }
 
-    /// Starts the helper with `socket` as standard input, on a thread that stays until the second result is dropped.
-    /// PDEATHSIG comes when the thread ends that forked (prctl(2), PR_SET_PDEATHSIG), not the process, and the caller's
-    /// thread may be one of many that end before the store is closed.
-    pub(super) fn start(self, executable: &Executable, socket: OwnedFd) -> Result<(Child, Sender<()>), SourceError> {
+    /// Starts the helper with `socket` as standard input.
+    ///
+    /// PDEATHSIG comes when the thread ends that forked (prctl(2), PR_SET_PDEATHSIG), not the process. A caller's
+    /// thread may be one of many that end before the store is closed, so unless it is the main one a thread of its
+    /// own starts the helper, and stays until the second result is dropped.
+    pub(super) fn start(
+        self,
+        executable: &Executable,
+        socket: OwnedFd,
+    ) -> Result<(Child, Option<Sender<()>>), SourceError> {
         let (Executable::Separate(path) | Executable::Myself(path)) = executable;
         let mut command = match self {
             Launcher::Podman => {
@@ -77,6 +84,9 @@ impl Launcher {
             io::ErrorKind::NotFound => SourceError::NoLauncher { launcher: self.name() },
             _ => SourceError::Spawn { launcher: self.name(), source },
         };
+        if gettid() == getpid() {
+            return Ok((command.spawn().map_err(failed)?, None));
+        }
         let (started, child) = channel();
         let (kept, until_dropped) = channel::<()>();
         let parent = move || {
@@ -87,7 +97,7 @@ impl Launcher {
         };
         thread::Builder::new().name("helper's parent".to_owned()).spawn(parent).map_err(failed)?;
         let child = child.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))?.map_err(failed)?;
-        Ok((child, kept))
+        Ok((child, Some(kept)))
     }
 }
 

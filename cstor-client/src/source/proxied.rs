@@ -51,6 +51,16 @@ impl Proxied {
         IN_FLIGHT * self.limits.batch
     }
 
+    /// Whether a helper runs, or may still be started.
+    pub(super) fn can_help(&self) -> bool {
+        self.helper.can_help()
+    }
+
+    /// Has the helper ready if it is needed; afterwards none is started any more.
+    pub(crate) fn settle(&self, needed: bool) -> Result<(), SourceError> {
+        self.helper.settle(&roots(&self.shared), needed)
+    }
+
     /// Starts the helper, so that it gets ready while the client works. If that fails it does not matter
     /// until a file is refused: headers tell less than the files themselves.
     pub(crate) fn start_early(&self) {

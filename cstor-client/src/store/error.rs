@@ -336,7 +336,7 @@ impl StoreError {
             StoreError::ConfMissing { .. } => "correct or unset the environment variable that names it",
             StoreError::ConfSyntax { .. } => "correct it, or name the store with --root",
             StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
-            StoreError::ForeignStore { .. } => "run as that user, for example with `sudo -u`",
+            StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
             StoreError::NoTar { .. } => "commit the container with podman first",
             StoreError::NoImage { .. } => "`cstor image list` shows the images",

@@ -80,7 +80,12 @@ impl Storage {
     /// Opens the store at this root, with additional image stores named as podman's
     /// `--storage-opt` names them: `[overlay.]additionalimagestore=PATH`.
     pub fn open_with_options(root: impl AsRef<Path>, options: &[impl AsRef<str>]) -> Result<Storage, StoreError> {
-        Storage::open_with(root.as_ref(), &stores_in(options), None)
+        Storage::open_with(root.as_ref(), &Storage::stores_in_options(options), None)
+    }
+
+    /// The additional image stores that options of the driver name, as [`Storage::open_with_options`] takes them.
+    pub fn stores_in_options(options: &[impl AsRef<str>]) -> Vec<PathBuf> {
+        options.iter().flat_map(|option| conf::image_stores_in_options(option.as_ref())).collect()
     }
 
     pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
@@ -173,10 +178,6 @@ impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Storage").field("root", &self.root()).finish_non_exhaustive()
     }
-}
-
-pub(crate) fn stores_in(options: &[impl AsRef<str>]) -> Vec<PathBuf> {
-    options.iter().flat_map(|option| conf::image_stores_in_options(option.as_ref())).collect()
 }
 
 /// An empty directory is an empty store; one that another driver filled is not.

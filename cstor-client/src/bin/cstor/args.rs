@@ -31,6 +31,9 @@ pub(crate) struct Store {
     /// An option of the store's driver, as for podman; with --root only. `additionalimagestore=DIR` adds a store.
     #[arg(long, global = true, value_name = "KEY=VALUE", requires = "root")]
     pub(crate) storage_opt: Vec<String>,
+    /// As root: become the owner of the store at --root first, and run with that user's rights alone.
+    #[arg(long, global = true, requires = "root")]
+    pub(crate) as_owner: bool,
     /// When the helper opens files in the user namespace: those that you may not read, all, or none.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) helper: Helper,
@@ -187,6 +190,9 @@ pub(crate) struct ExtractHow {
     /// Replace a directory that is not empty, once the new one is complete.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Keep all rights of the user while files are placed; to find out whether the sandbox is what is in the way.
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -375,6 +381,18 @@ pub(crate) enum ProgressHow {
     Auto,
     Plain,
     Never,
+}
+
+impl Command {
+    /// Whether it plans before it opens contents.
+    pub(crate) fn is_planned(&self) -> bool {
+        matches!(
+            self,
+            Command::Extract(_)
+                | Command::Image { command: ImageCommand::Extract(_) }
+                | Command::Layer { command: LayerCommand::Extract(_) }
+        )
+    }
 }
 
 impl From<Helper> for HelperPolicy {

@@ -13,6 +13,8 @@ use crate::ui::count;
 /// How many images are named in one line.
 const NAMED: usize = 5;
 
+use crate::as_owner::AsOwnerError;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -43,6 +45,10 @@ pub(crate) enum Failure {
         /// The class of the first.
         kind: ErrorKind,
     },
+    /// Root cannot become the owner of the store.
+    AsOwner(AsOwnerError),
+    /// The sandbox cannot be entered.
+    Sandbox(io::Error),
     /// A signal cannot be caught.
     Signal(io::Error),
     /// A signal asked to stop, by its number.
@@ -58,6 +64,12 @@ impl From<StoreError> for Failure {
 impl From<ExtractError> for Failure {
     fn from(error: ExtractError) -> Failure {
         Failure::Library(Box::new(error.into()))
+    }
+}
+
+impl From<AsOwnerError> for Failure {
+    fn from(error: AsOwnerError) -> Failure {
+        Failure::AsOwner(error)
     }
 }
 
@@ -104,6 +116,13 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
             (code(*kind), format!("the store: {findings}, none of damage: see above what kept it from being checked"))
         }
         Failure::Library(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
+        Failure::AsOwner(error) => {
+            let (code, advice) = error.class();
+            (code, format!("{error}: {advice}"))
+        }
+        Failure::Sandbox(error) => {
+            (1, format!("the sandbox: cannot be entered: {error}: report this, or use --no-sandbox"))
+        }
         Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
         Failure::Stopped(signal) => (
             128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),

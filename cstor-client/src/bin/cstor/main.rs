@@ -4,8 +4,10 @@
 //! everything else to standard error (`ui/`), and every error to one exit code (`exit.rs`).
 
 mod args;
+mod as_owner;
 mod cmd;
 mod exit;
+mod sandbox;
 mod ui;
 
 use std::io;
@@ -23,7 +25,6 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     ui::log::start(args.verbose);
-    raise_descriptor_limit();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -34,6 +35,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    if args.store.as_owner {
+        as_owner::become_owner(&args.store)?;
+    }
+    raise_descriptor_limit();
+    if !args.command.is_planned() {
+        // Which files need the helper shows while they are read, and a sandbox would not let it start.
+        tracing::debug!("no sandbox for this command");
+    }
     match &args.command {
         Command::Extract(extract) => cmd::extract::run(&args.store, extract),
         Command::Layer { command: LayerCommand::List(list) } => {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cstor_client::error::ExtractError;
-use cstor_client::extract::{Extractor, Report};
+use cstor_client::extract::{Extractor, Reach, Report};
 use cstor_client::{Escaped, ProxiedStorage};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::open_store;
-use crate::args::{Extract, ExtractHow, ExtractLayer, Store};
+use crate::args::{DeviceNodes, Extract, ExtractHow, ExtractLayer, Store};
 use crate::exit::Failure;
+use crate::sandbox::{self, Held};
 use crate::ui::{count, progress, size};
 
 pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
@@ -47,7 +48,16 @@ fn extractor(how: &ExtractHow, storage: &ProxiedStorage) -> Extractor {
         .verify(how.verify)
         .replace(how.replace)
         .interrupt(storage.interrupt());
-    if how.preserve_setid { extractor.preserve_set_id(true) } else { extractor }
+    let extractor = if how.preserve_setid { extractor.preserve_set_id(true) } else { extractor };
+    let devices = matches!(how.devices, DeviceNodes::Create);
+    if how.no_sandbox { extractor } else { extractor.before_placing(move |reach| enter_sandbox(reach, devices)) }
+}
+
+/// The helper is up if the plan needs it, and nothing has been started beside it.
+fn enter_sandbox(reach: &Reach<'_>, devices: bool) -> io::Result<()> {
+    let Held { landlock, seccomp } = sandbox::enter(&reach.reads, reach.writes, devices).map_err(io::Error::other)?;
+    tracing::debug!(?landlock, seccomp, "in the sandbox");
+    Ok(())
 }
 
 /// The signals that ask to stop, and whether one came.
@@ -67,7 +77,10 @@ impl Stop {
     /// The signal, if there was one: it explains any other error.
     fn or(&self, error: ExtractError) -> Failure {
         match self.0.load(Ordering::Relaxed) {
-            0 => error.into(),
+            0 => match error {
+                ExtractError::Hook(source) => Failure::Sandbox(source),
+                error => error.into(),
+            },
             signal => Failure::Stopped(i32::try_from(signal).unwrap_or(SIGINT)),
         }
     }

@@ -1,0 +1,59 @@
+//! The moment between planning and placing, when a caller may confine its process.
+//!
+//! The plan stands, the helper is ready if the plan says that it is needed, and the destination is open. What
+//! the caller does with that is its own concern: a library does not confine its host.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use super::destination::Staging;
+use super::error::ExtractError;
+use super::plan::Plan;
+use crate::chain::Chain;
+use crate::source::Escalating;
+
+/// What an extraction uses from now on, beside what is open already.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reach<'a> {
+    /// The roots of the store and of additional ones: it reads beneath them.
+    pub reads: Vec<BorrowedFd<'a>>,
+    /// The directory of the destination: the result grows in a directory there and is renamed there.
+    pub writes: BorrowedFd<'a>,
+}
+
+type Action = dyn Fn(&Reach<'_>) -> io::Result<()> + Send + Sync;
+
+/// What the caller wants to do at that moment.
+#[derive(Clone)]
+pub(super) struct Hook(Arc<Action>);
+
+impl Hook {
+    pub(super) fn new(action: impl Fn(&Reach<'_>) -> io::Result<()> + Send + Sync + 'static) -> Hook {
+        Hook(Arc::new(action))
+    }
+
+    /// Waits for the helper if it is needed, gives up starting one later, and then calls the hook.
+    pub(super) fn run(
+        &self,
+        chain: &Chain,
+        plan: &Plan,
+        staging: &Staging,
+        source: &mut Escalating,
+    ) -> Result<(), ExtractError> {
+        let needed = plan.needs_helper || (source.all_proxied() && plan.bytes > 0);
+        if let Some(proxied) = source.proxied() {
+            proxied.settle(needed)?;
+        }
+        let reads = chain.shared().roots().iter().map(|root| root.dir()).collect();
+        (self.0)(&Reach { reads, writes: staging.parent() }).map_err(ExtractError::Hook)
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}
