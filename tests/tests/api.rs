@@ -1001,6 +1001,18 @@ fn an_interrupt_stops_and_leaves_nothing() {
     assert!(extractor.extract(&image, place.out()).is_ok(), "the flag is the caller's");
 }
 
+/// Root starts it directly, so that the kernel knows which thread did.
+#[test]
+fn a_helper_outlives_the_thread_that_started_it() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new(&two_layers());
+    let helper = Path::new(env!("CARGO_BIN_EXE_embedder")).with_file_name("cstor-helper");
+    let role = ["thread", place.store.root.to_str().unwrap()];
+    must(again(&env::current_exe().unwrap(), &role).env("CSTOR_HELPER", helper));
+}
+
 // ---- discovery: in processes with an environment of their own --------------------------------------------------------
 
 /// No test of its own: what this executable does when another test runs it again.
@@ -1031,6 +1043,14 @@ fn as_another_process() {
             println!("\nheld");
             // Until whoever started this closes its end.
             let _ = std::io::stdin().read(&mut [0]);
+        }
+        ["thread", root] => {
+            let storage = ProxiedStorage::open_with_options(root, &[""; 0], HelperPolicy::Always).unwrap();
+            let read = || storage.layers().unwrap()[0].open_file_std("etc/passwd").map(drop);
+            std::thread::scope(|scope| scope.spawn(read).join()).unwrap().unwrap();
+            // The thread is gone for the program before it is for the kernel.
+            std::thread::sleep(Duration::from_millis(200));
+            read().unwrap();
         }
         ["try", root] => {
             let mut tried = 0;

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ChildStderr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -112,6 +113,8 @@ pub(super) struct HelperProcess {
     said: VecDeque<u8>,
     confinement: Option<Confinement>,
     interrupt: Interrupt,
+    /// Keeps the thread that started it.
+    _parent: Sender<()>,
 }
 
 impl HelperProcess {
@@ -123,7 +126,7 @@ impl HelperProcess {
         let (channel, theirs) = Channel::pair().map_err(SourceError::Channel)?;
         let launcher = Launcher::for_this_process();
         tracing::debug!(launcher = launcher.name(), ?executable, "starting the helper");
-        let mut child = launcher.start(&executable, theirs)?;
+        let (mut child, parent) = launcher.start(&executable, theirs)?;
         let stderr = child.stderr.take();
         if let Some(stderr) = &stderr {
             let flags = fcntl_getfl(stderr).unwrap_or(OFlags::empty());
@@ -137,6 +140,7 @@ impl HelperProcess {
             said: VecDeque::new(),
             confinement: None,
             interrupt,
+            _parent: parent,
         };
         let versions = VersionRange { min: VERSION, max: VERSION };
         process.send(&Request::Hello { magic: MAGIC, versions, roots: roots_announced }, roots)?;

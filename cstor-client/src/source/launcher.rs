@@ -4,10 +4,13 @@
 #![allow(clippy::disallowed_methods, reason = "this is the place where the helper is started")]
 
 use std::env;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::process::{getegid, geteuid, getgid, getuid};
@@ -52,8 +55,10 @@ impl Launcher {
         }
     }
 
-    /// Starts the helper with `socket` as standard input.
-    pub(super) fn start(self, executable: &Executable, socket: OwnedFd) -> Result<Child, SourceError> {
+    /// Starts the helper with `socket` as standard input, on a thread that stays until the second result is dropped.
+    /// PDEATHSIG comes when the thread ends that forked (prctl(2), PR_SET_PDEATHSIG), not the process, and the caller's
+    /// thread may be one of many that end before the store is closed.
+    pub(super) fn start(self, executable: &Executable, socket: OwnedFd) -> Result<(Child, Sender<()>), SourceError> {
         let (Executable::Separate(path) | Executable::Myself(path)) = executable;
         let mut command = match self {
             Launcher::Podman => {
@@ -68,10 +73,23 @@ impl Launcher {
         // A process group of its own, so that Ctrl-C at a terminal reaches only the client.
         command.process_group(0).current_dir("/");
         command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.spawn().map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => SourceError::NoLauncher { launcher: self.name() },
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => SourceError::NoLauncher { launcher: self.name() },
             _ => SourceError::Spawn { launcher: self.name(), source },
-        })
+        };
+        let (started, child) = channel();
+        let (kept, until_dropped) = channel::<()>();
+        let parent = move || {
+            let child = command.spawn();
+            // It has the helper's end of the socket: while that is open here, the end of the helper is not seen.
+            drop(command);
+            if started.send(child).is_ok() {
+                until_dropped.recv().unwrap_or_default();
+            }
+        };
+        thread::Builder::new().name("helper's parent".to_owned()).spawn(parent).map_err(failed)?;
+        let child = child.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))?.map_err(failed)?;
+        Ok((child, kept))
     }
 }
 
