@@ -90,8 +90,10 @@ impl Launcher {
         let (started, child) = channel();
         let (kept, until_dropped) = channel::<()>();
         let parent = move || {
-            // Both ends only when nobody listens any more.
-            if started.send(command.spawn()).is_ok() {
+            let child = command.spawn();
+            // It has the helper's end of the socket: while that is open here, the end of the helper is not seen.
+            drop(command);
+            if started.send(child).is_ok() {
                 until_dropped.recv().unwrap_or_default();
             }
         };
