@@ -61,7 +61,7 @@ fn converse(channel: &mut Channel, own_namespace: bool, measures: Measures) -> R
     if own_namespace {
         confine::check_namespace().map_err(Stop::Exit)?;
     }
-    let confinement = confine::confine(&roots, measures).map_err(Stop::Exit)?;
+    let confinement = confine::confine(channel, &roots, measures).map_err(Stop::Exit)?;
     channel.send(&Reply::Ready(Ready { version: VERSION, confinement }), &[])?;
     let mut layers = Layers::default();
     loop {

@@ -9,13 +9,14 @@ mod landlock;
 mod limits;
 mod seccomp;
 
-use cstor_proto::{Confinement, Enforced};
+use cstor_proto::{Channel, Confinement, Enforced};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Dir, Mode, OFlags, open};
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
 use rustix::process::{
-    DumpableBehavior, Signal, chdir, getgid, getuid, set_dumpable_behavior, set_parent_process_death_signal, setsid,
-    umask,
+    DumpableBehavior, Signal, chdir, getgid, getppid, getuid, set_dumpable_behavior, set_parent_process_death_signal,
+    setsid, umask,
 };
 use rustix::thread::set_no_new_privs;
 
@@ -78,7 +79,7 @@ pub(crate) fn check_namespace() -> Result<(), Exit> {
 }
 
 /// Drops every privilege but reading beneath the roots, and reports what holds now.
-pub(crate) fn confine(roots: &[OwnedFd], measures: Measures) -> Result<Confinement, Exit> {
+pub(crate) fn confine(channel: &Channel, roots: &[OwnedFd], measures: Measures) -> Result<Confinement, Exit> {
     limits::lower().map_err(|_| Exit::Confinement)?;
     let mut nobody = false;
     if measures.privileges {
@@ -86,9 +87,12 @@ pub(crate) fn confine(roots: &[OwnedFd], measures: Measures) -> Result<Confineme
         nobody = caps::become_nobody().map_err(|_| Exit::Confinement)?;
         caps::keep_dac_read_search().map_err(|_| Exit::Confinement)?;
     }
-    // An extra beside end-of-file, which is what normally ends the helper: the parent is the launcher.
-    // After the change of ids, which clears it (prctl(2)).
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|_| Exit::Confinement)?;
+    // An extra beside end-of-file, which is what normally ends the helper: it ends with its launcher too.
+    // Not where the client started it without one: the signal comes already when that thread of the
+    // client ends. After the change of ids, which clears it (prctl(2)).
+    if !socket_peercred(channel).is_ok_and(|client| Some(client.pid) == getppid()) {
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|_| Exit::Confinement)?;
+    }
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| Exit::Confinement)?;
     set_no_new_privs(true).map_err(|_| Exit::Confinement)?;
     // /proc is out of reach behind Landlock, and the calls that read back are behind seccomp.
