@@ -15,7 +15,7 @@ pub(crate) mod toc;
 pub(crate) mod verify;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Config, HelperPolicy, Image, ProxiedStorage};
+use cstor_client::{Config, Image, ProxiedStorage};
 
 use crate::args::Store;
 use crate::exit::Failure;
@@ -31,9 +31,9 @@ pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
 
 /// Opens the store that was named, or the one that podman uses.
 pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
-    let policy = HelperPolicy::from(store.helper);
+    let helper = store.helper_options();
     Ok(match &store.root {
-        Some(root) => ProxiedStorage::open_with_options(root, &store.storage_opt, policy)?,
-        None => ProxiedStorage::discover(policy)?,
+        Some(root) => ProxiedStorage::open_with_options(root, &store.storage_opt, helper)?,
+        None => ProxiedStorage::discover(helper)?,
     })
 }
