@@ -18,6 +18,8 @@
 mod chain;
 mod contents;
 mod digest;
+#[cfg(feature = "cli")]
+pub mod doctor;
 pub mod entry;
 pub mod error;
 pub mod extract;

@@ -180,6 +180,12 @@ impl HelperProcess {
         Ok(confinement)
     }
 
+    /// What it said of itself, and which launcher carried it. Known within [`SharedHelper::with`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn facts(&self) -> Option<(Confinement, Way)> {
+        self.confinement.map(|confinement| (confinement, self.conversation.way()))
+    }
+
     /// Asks for a layer directory.
     pub(super) fn ask_open_layer(
         &mut self,

@@ -26,9 +26,13 @@ use cstor_proto::{Refusal, RelPath};
 pub(crate) use direct::Direct;
 pub use error::{BadDescriptor, SourceError};
 pub(crate) use escalating::{Escalating, worth_asking};
+#[cfg(feature = "cli")]
+pub(crate) use executable::Executable;
 pub use executable::Replaceable;
 pub(crate) use helper_process::SharedHelper;
 pub(crate) use launcher::HELPER_MARK;
+#[cfg(feature = "cli")]
+pub(crate) use launcher::Way;
 pub use options::{HelperOptions, HelperPolicy, Launcher};
 pub(crate) use proxied::Proxied;
 

@@ -74,6 +74,8 @@ pub(crate) enum Command {
     ResolveLink(ResolveLink),
     /// Look for damage: of an image or a layer, or of everything in the store.
     Verify(Check),
+    /// Say what is there for an extraction, and what is missing: store, locks, helper, namespace, reflinks.
+    Doctor(Doctor),
     /// List, look at and extract images.
     Image {
         #[command(subcommand)]
@@ -270,6 +272,13 @@ pub(crate) struct Check {
     /// How closely to look: at the description alone, at every file, or at the digest of the whole as well.
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
     pub(crate) level: CheckLevel,
+    /// A line for each finding, or JSON for programs.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Doctor {
     /// A line for each finding, or JSON for programs.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use cstor_client::error::{ExtractError, StoreError};
 use cstor_client::{Error, ErrorKind, Escaped};
 
+use crate::ui::count;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -30,6 +32,15 @@ pub(crate) enum Failure {
     Damaged {
         /// How many findings.
         findings: usize,
+    },
+    /// `doctor` found what would make an extraction fail; it was printed.
+    Unwell {
+        /// How many findings.
+        problems: usize,
+        /// The name of the first one.
+        first: &'static str,
+        /// Its class.
+        kind: ErrorKind,
     },
     /// A signal cannot be caught.
     Signal(io::Error),
@@ -76,6 +87,10 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
         Failure::Damaged { findings } => {
             (4, format!("the store: {findings} findings of damage: pull or build the images named above again"))
         }
+        Failure::Unwell { problems, first, kind } => {
+            let problems = count(*problems as u64, "problem", "problems");
+            (code(*kind), format!("{first}: {problems} found: see the advice above"))
+        }
         Failure::Library(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
         Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
         Failure::Stopped(signal) => (
@@ -113,7 +128,8 @@ fn one_line(text: &str) -> String {
     text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-fn code(kind: ErrorKind) -> u8 {
+/// The exit code of a class.
+pub(crate) fn code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::NotFound => 3,
         ErrorKind::Corrupt => 4,

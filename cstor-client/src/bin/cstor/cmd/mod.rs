@@ -1,5 +1,6 @@
 //! One file a command: from its arguments to a call of the library and its output.
 
+pub(crate) mod doctor;
 pub(crate) mod extract;
 pub(crate) mod image_copy;
 pub(crate) mod image_export;
