@@ -30,7 +30,9 @@ pub fn init_if_helper() {
 /// Whether this process was started to be a helper.
 fn is_marked() -> bool {
     let mut arguments = env::args_os().skip(1);
-    arguments.next().is_some_and(|first| first == HELPER_MARK) && arguments.next().is_none()
+    arguments.next().is_some_and(|first| first == HELPER_MARK)
+        && arguments.next().is_none_or(|second| second == cstor_helper::UNSHARE)
+        && arguments.next().is_none()
 }
 
 /// Whether the program can be its own helper.

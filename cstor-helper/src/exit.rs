@@ -17,6 +17,8 @@ pub enum Exit {
     Version,
     /// A limit could not be put in place.
     Confinement,
+    /// The user namespace of its own could not be made, or had no maps when `Hello` came.
+    Namespace,
     /// No `Hello` came in time.
     Silence,
     /// The socket failed.
@@ -33,6 +35,7 @@ impl Exit {
             Exit::Confinement => 72,
             Exit::Silence => 73,
             Exit::Socket => 74,
+            Exit::Namespace => 75,
         }
     }
 }

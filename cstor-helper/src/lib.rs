@@ -12,24 +12,38 @@ mod layers;
 pub mod open;
 mod session;
 
+pub use confine::Measures;
 pub use exit::Exit;
 
 use cstor_proto::Channel;
 use rustix::stdio::stdin;
 
+/// The argument that makes the helper start in a user namespace of its own. The client waits until it is
+/// there, writes its maps by newuidmap(1) and newgidmap(1), and only then says `Hello`.
+pub const UNSHARE: &str = "--unshare";
+
 /// Serves one client on standard input until it says `Bye` or goes away, and says how that ended.
 ///
-/// Must run while the process has one thread: capabilities and sandboxes belong to threads.
+/// Must run while the process has one thread: capabilities and sandboxes belong to threads. The only
+/// argument of the process that counts is [`UNSHARE`].
 pub fn run() -> Exit {
-    if let Err(exit) = confine::check_single_thread() {
-        return exit;
+    enter_and_serve(Measures::ALL).unwrap_or_else(|exit| exit)
+}
+
+/// [`run`] without all layers of its sandbox: for the tests of the others, and refused anywhere else by
+/// `.clippy.toml`.
+#[doc(hidden)]
+pub fn run_with(measures: Measures) -> Exit {
+    enter_and_serve(measures).unwrap_or_else(|exit| exit)
+}
+
+fn enter_and_serve(measures: Measures) -> Result<Exit, Exit> {
+    let own_namespace = std::env::args_os().any(|argument| argument == UNSHARE);
+    confine::check_single_thread()?;
+    if own_namespace {
+        confine::enter_namespace()?;
     }
-    if let Err(exit) = confine::leave_surroundings() {
-        return exit;
-    }
+    confine::leave_surroundings()?;
     let channel = stdin().try_clone_to_owned().ok().and_then(|fd| Channel::from_fd(fd).ok());
-    match channel {
-        Some(channel) => session::serve(channel),
-        None => Exit::NoChannel,
-    }
+    Ok(session::serve(channel.ok_or(Exit::NoChannel)?, own_namespace, measures))
 }

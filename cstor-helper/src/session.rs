@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
 
 use crate::answer::{Answer, answer_close_layer, answer_open, answer_open_layer, answer_open_tar_split};
-use crate::confine;
+use crate::confine::{self, Measures};
 use crate::exit::Exit;
 use crate::layers::Layers;
 
@@ -21,8 +21,8 @@ const HELLO_WAIT: Duration = Duration::from_secs(30);
 /// What this build speaks.
 const VERSIONS: VersionRange = VersionRange { min: VERSION, max: VERSION };
 
-pub(crate) fn serve(mut channel: Channel) -> Exit {
-    match converse(&mut channel) {
+pub(crate) fn serve(mut channel: Channel, own_namespace: bool, measures: Measures) -> Exit {
+    match converse(&mut channel, own_namespace, measures) {
         Err(Stop::Fault(fault)) => {
             // The peer may be gone already; the exit code says the same.
             let _ = channel.send(&Reply::Fault(fault), &[]);
@@ -56,9 +56,12 @@ impl From<ChannelError> for Stop {
     }
 }
 
-fn converse(channel: &mut Channel) -> Result<Exit, Stop> {
+fn converse(channel: &mut Channel, own_namespace: bool, measures: Measures) -> Result<Exit, Stop> {
     let roots = greet(channel)?;
-    let confinement = confine::confine().map_err(Stop::Exit)?;
+    if own_namespace {
+        confine::check_namespace().map_err(Stop::Exit)?;
+    }
+    let confinement = confine::confine(channel, &roots, measures).map_err(Stop::Exit)?;
     channel.send(&Reply::Ready(Ready { version: VERSION, confinement }), &[])?;
     let mut layers = Layers::default();
     loop {

@@ -163,7 +163,7 @@ pub enum Enforced {
     Not,
     /// What this kernel knows.
     Partly,
-    /// All of it.
+    /// All access to files, TCP, abstract sockets and signals, which takes Linux 6.12.
     Fully,
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// By this argument, alone, a program is told to be the helper (launcher.rs).
+/// By this argument, with at most `--unshare` behind it, a program is told to be the helper (launcher.rs).
 const MARK: &str = "--cstor-userns-helper";
 /// Needs the helper for all but one of its files.
 const IMAGE: &str = "localhost/private";

@@ -23,8 +23,6 @@ use super::{SourceError, seen};
 /// The argument by which a program that embeds the library recognises that it is to be the helper.
 /// An environment variable would turn every such program into one that inherits it.
 pub(crate) const HELPER_MARK: &str = "--cstor-userns-helper";
-/// Beside the mark: the helper unshares its user namespace before it does anything else, and waits for `Hello`.
-const UNSHARE: &str = "--unshare";
 
 /// One program and one system call, or one write to /proc, each of which takes a millisecond.
 const STEP_PATIENCE: Duration = Duration::from_secs(5);
@@ -94,7 +92,7 @@ impl Way {
             Way::NewUidMap => Some((ranges(Ids::User)?, ranges(Ids::Group)?)),
             _ => None,
         };
-        command.args(maps.as_ref().map(|_| UNSHARE));
+        command.args(maps.as_ref().map(|_| cstor_helper::UNSHARE));
         // A process group of its own: Ctrl-C at a terminal reaches only the client, and the client can end all of it.
         command.process_group(0).current_dir("/");
         command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -1,23 +1,44 @@
-//! Capabilities: CAP_DAC_READ_SEARCH stays, the other forty go from every set.
+//! Privileges: CAP_DAC_READ_SEARCH stays, the other forty go from every set, and so do the caller's ids.
 //!
-//! It alone reads files of mode 0000 in directories of mode 0000 and lets nothing be written.
+//! The capability alone reads files of mode 0000 in directories of mode 0000 and lets nothing be written.
+//! As nobody the helper does not own the user's files, which are those of id 0.
 
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rustix::io::Errno;
+use rustix::thread::set_keep_capabilities;
 
 const KEPT: Capability = Capability::CAP_DAC_READ_SEARCH;
 const ALL_SETS: [CapSet; 5] =
     [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Bounding, CapSet::Ambient];
 
-/// Empties every set but for [`KEPT`] in the permitted and effective ones, and there only if it was held.
-pub(crate) fn keep_dac_read_search() -> Result<(), caps::errors::CapsError> {
-    // The bounding set first: lowering it needs CAP_SETPCAP. Without that capability nothing can be
-    // gained through it either once no_new_privs is set.
+/// The last id of the first 65536, which podman maps.
+const NOBODY: u32 = 65534;
+
+/// Empties the sets from which the others can be filled again. Before the ids change: with them goes
+/// CAP_SETPCAP from the effective set, and without it lowering the bounding set is EPERM.
+pub(super) fn close_the_way_back() -> Result<(), caps::errors::CapsError> {
+    // Without that capability nothing can be gained through the set either once no_new_privs is set.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         caps::clear(None, CapSet::Bounding)?;
     }
     caps::clear(None, CapSet::Ambient)?;
-    caps::clear(None, CapSet::Inheritable)?;
+    caps::clear(None, CapSet::Inheritable)
+}
+
+/// Becomes nobody, in no group, and keeps the permitted capabilities. `false` where the namespace does not
+/// map the id, forbids to leave groups (user_namespaces(7), /proc/PID/setgroups), or the rights are missing.
+pub(super) fn become_nobody() -> Result<bool, Errno> {
+    set_keep_capabilities(true)?;
+    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    let left_groups = setgroups(&[]).is_ok();
+    // Groups first: changing them takes the user's capabilities.
+    let changed = setresgid(group, group, group).is_ok() && setresuid(user, user, user).is_ok();
+    Ok(left_groups && changed)
+}
+
+/// Drops all but [`KEPT`] from the permitted and effective sets, and has it there only if it was held.
+pub(super) fn keep_dac_read_search() -> Result<(), caps::errors::CapsError> {
     let mut kept = CapsHashSet::new();
     if caps::has_cap(None, CapSet::Permitted, KEPT)? {
         kept.insert(KEPT);
@@ -28,7 +49,7 @@ pub(crate) fn keep_dac_read_search() -> Result<(), caps::errors::CapsError> {
 }
 
 /// The effective set, and all sets together, as the kernel reports them.
-pub(crate) fn held() -> Result<(u64, u64), Errno> {
+pub(super) fn held() -> Result<(u64, u64), Errno> {
     let mask = |set| -> Result<u64, Errno> {
         let held = caps::read(None, set).map_err(|_| Errno::PERM)?;
         Ok(held.iter().fold(0, |mask, cap| mask | cap.bitmask()))

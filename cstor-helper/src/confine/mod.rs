@@ -1,16 +1,22 @@
 //! What the helper gives up, in the order in which the kernel lets it.
 //!
 //! Before the first byte: inherited descriptors, the session, the working directory. After `Hello`, which
-//! brings the roots: limits, capabilities, the way back to privileges.
+//! brings the roots: limits, capabilities and ids, the way back to them, the rest of the file system
+//! (Landlock), and all system calls but a few (seccomp).
 
 mod caps;
+mod landlock;
 mod limits;
+mod seccomp;
 
-use cstor_proto::{Confinement, Enforced};
+use cstor_proto::{Channel, Confinement, Enforced};
+use rustix::fd::OwnedFd;
 use rustix::fs::{Dir, Mode, OFlags, open};
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
 use rustix::process::{
-    DumpableBehavior, Signal, chdir, set_dumpable_behavior, set_parent_process_death_signal, setsid, umask,
+    DumpableBehavior, Signal, chdir, getgid, getppid, getuid, set_dumpable_behavior, set_parent_process_death_signal,
+    setsid, umask,
 };
 use rustix::thread::set_no_new_privs;
 
@@ -41,24 +47,72 @@ pub(crate) fn leave_surroundings() -> Result<(), Exit> {
     chdir("/").map_err(|_| Exit::Confinement)
 }
 
-/// Drops every privilege but reading, and reports what holds now.
-pub(crate) fn confine() -> Result<Confinement, Exit> {
-    limits::lower().map_err(|_| Exit::Confinement)?;
-    caps::keep_dac_read_search().map_err(|_| Exit::Confinement)?;
-    // An extra beside end-of-file, which is what normally ends the helper: the parent is the launcher.
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|_| Exit::Confinement)?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| Exit::Confinement)?;
-    set_no_new_privs(true).map_err(|_| Exit::Confinement)?;
-    report().map_err(|_| Exit::Confinement)
+/// The layers of the sandbox that can be left out. The helper has them all; only tests leave one out, to
+/// see what the others hold without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measures {
+    /// Capabilities but one, and the caller's ids, are dropped.
+    pub privileges: bool,
+    /// Files outside the roots, writing, networks and signals are denied.
+    pub landlock: bool,
+    /// All system calls but a few are denied.
+    pub seccomp: bool,
 }
 
-fn report() -> Result<Confinement, Errno> {
+impl Measures {
+    /// The sandbox of the helper.
+    pub const ALL: Measures = Measures { privileges: true, landlock: true, seccomp: true };
+}
+
+/// Enters a user namespace of its own, which gets its maps from outside.
+pub(crate) fn enter_namespace() -> Result<(), Exit> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).map_err(|_| Exit::Namespace)
+}
+
+/// Whether that namespace is what the client said it would be when it sends `Hello`: with maps in which
+/// the user is id 0. The capabilities are there since the namespace was made.
+pub(crate) fn check_namespace() -> Result<(), Exit> {
+    match (getuid().is_root(), getgid().is_root()) {
+        (true, true) => Ok(()),
+        _ => Err(Exit::Namespace),
+    }
+}
+
+/// Drops every privilege but reading beneath the roots, and reports what holds now.
+pub(crate) fn confine(channel: &Channel, roots: &[OwnedFd], measures: Measures) -> Result<Confinement, Exit> {
+    limits::lower().map_err(|_| Exit::Confinement)?;
+    let mut nobody = false;
+    if measures.privileges {
+        caps::close_the_way_back().map_err(|_| Exit::Confinement)?;
+        nobody = caps::become_nobody().map_err(|_| Exit::Confinement)?;
+        caps::keep_dac_read_search().map_err(|_| Exit::Confinement)?;
+    }
+    // An extra beside end-of-file, which is what normally ends the helper: it ends with its launcher too.
+    // Not where the client started it without one: the signal comes already when that thread of the
+    // client ends. After the change of ids, which clears it (prctl(2)).
+    if !socket_peercred(channel).is_ok_and(|client| Some(client.pid) == getppid()) {
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|_| Exit::Confinement)?;
+    }
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| Exit::Confinement)?;
+    set_no_new_privs(true).map_err(|_| Exit::Confinement)?;
+    // /proc is out of reach behind Landlock, and the calls that read back are behind seccomp.
+    let mut report = report(nobody).map_err(|_| Exit::Confinement)?;
+    if measures.landlock {
+        report.landlock = landlock::close_in(roots).map_err(|_| Exit::Confinement)?;
+    }
+    if measures.seccomp {
+        report.seccomp = seccomp::install().map_err(|_| Exit::Confinement)?;
+    }
+    Ok(report)
+}
+
+fn report(nobody: bool) -> Result<Confinement, Errno> {
     let (effective, regainable) = caps::held()?;
     Ok(Confinement {
         effective,
         regainable,
         no_new_privs: rustix::thread::no_new_privs()?,
-        nobody: false,
+        nobody,
         landlock: Enforced::Not,
         seccomp: false,
         mapped_uids: limits::mapped_ids("/proc/self/uid_map")?,

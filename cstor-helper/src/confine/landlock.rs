@@ -1,0 +1,40 @@
+//! Landlock: what lies beneath the roots can be read, and nothing else of the file system can be reached.
+//!
+//! This is what makes "read-only" true: seccomp cannot look into the flags that openat2 takes through a
+//! pointer. Lookups and `O_PATH` opens are not restricted (landlock(7)); they are needed for layer
+//! directories and give no contents.
+
+use cstor_proto::Enforced;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, LandlockStatus, PathBeneath, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use rustix::fd::{AsFd, OwnedFd};
+
+/// What is asked for: everything that this version of the crate can deny. The kernel takes what it knows.
+const ASKED: ABI = ABI::V10;
+/// From here on (Linux 6.12) every access to files, TCP, abstract sockets and signals is denied. Later
+/// ones add UDP and sockets with a path, which take `socket`, and seccomp denies that.
+const WHOLE: ABI = ABI::V6;
+
+/// Closes this thread in and says how much of it the kernel enforces.
+pub(super) fn close_in(roots: &[OwnedFd]) -> Result<Enforced, RulesetError> {
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(ASKED))?
+        .handle_access(AccessNet::from_all(ASKED))?
+        .scope(Scope::from_all(ASKED))?
+        .create()?;
+    for root in roots {
+        // Not READ_DIR: the helper lists nothing.
+        rules = rules.add_rule(PathBeneath::new(root.as_fd(), AccessFs::ReadFile))?;
+    }
+    Ok(match rules.restrict_self()? {
+        RestrictionStatus { ruleset: RulesetStatus::NotEnforced, .. } => Enforced::Not,
+        RestrictionStatus { landlock: LandlockStatus::Available { effective_abi, .. }, .. }
+            if effective_abi >= WHOLE =>
+        {
+            Enforced::Fully
+        }
+        _ => Enforced::Partly,
+    })
+}
