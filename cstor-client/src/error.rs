@@ -12,7 +12,7 @@ pub use crate::merge::{MergeError, MergeProblem};
 pub use crate::sink::SinkError;
 pub use crate::sink::oci::error::CopyError;
 pub use crate::sink::splitfd::{BadName, SplitFdError};
-pub use crate::source::{BadDescriptor, SourceError};
+pub use crate::source::{BadDescriptor, Replaceable, SourceError};
 pub use crate::store::{LayerPart, StoreError};
 pub use crate::tarsplit::{LineError, TarSplitError};
 

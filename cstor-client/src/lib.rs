@@ -18,10 +18,13 @@
 mod chain;
 mod contents;
 mod digest;
+#[cfg(feature = "cli")]
+pub mod doctor;
 pub mod entry;
 pub mod error;
 pub mod extract;
 mod flow;
+pub mod helper;
 mod image;
 mod layer;
 pub mod merge;
@@ -42,5 +45,4 @@ pub use sink::Level;
 pub use sink::oci;
 pub use sink::splitfd as splitfdstream;
 pub use sink::splitfd::dir as splitdirfdstream;
-pub use source::HelperPolicy;
 pub use store::{Container, Storage};

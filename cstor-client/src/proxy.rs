@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{Dir, Mode, OFlags, open};
-use rustix::process::geteuid;
 
-use crate::source::{HELPER_MARK, HelperPolicy, SharedHelper, SourceError};
+use crate::source::{self, HELPER_MARK, HelperOptions, HelperPolicy, SharedHelper, SourceError};
 use crate::store::{Storage, StoreError};
 
 /// How many threads ran when [`init_if_helper`] was called; 0 if it was not.
@@ -57,8 +56,8 @@ fn threads() -> usize {
 
 /// A [`Storage`] whose files open also where they belong to another user of the user namespace.
 ///
-/// A process without the rights starts a helper through `podman unshare`, at most one, and only when a
-/// file is refused. Root, and a process inside the namespace, needs none.
+/// A process without the rights starts a helper, at most one, and only when a file is refused; by default
+/// through `podman unshare` ([`crate::helper::Launcher`]). Root, and a process inside the namespace, needs none.
 ///
 /// ```no_run
 /// # use cstor_client::{ProxiedStorage, init_if_helper};
@@ -87,36 +86,36 @@ impl ProxiedStorage {
 
     /// The same without `async`.
     pub fn open(root: impl AsRef<Path>) -> Result<ProxiedStorage, StoreError> {
-        ProxiedStorage::build(HelperPolicy::Auto, |helper| Storage::open_with(root.as_ref(), &[], helper))
+        ProxiedStorage::build(HelperOptions::default(), |helper| Storage::open_with(root.as_ref(), &[], helper))
     }
 
-    /// Opens the store that podman would use for this user, with a helper as the policy says.
-    pub fn discover(policy: HelperPolicy) -> Result<ProxiedStorage, StoreError> {
-        ProxiedStorage::build(policy, Storage::discover_with)
+    /// Opens the store that podman would use for this user, with a helper as the options say.
+    pub fn discover(helper: HelperOptions) -> Result<ProxiedStorage, StoreError> {
+        ProxiedStorage::build(helper, Storage::discover_with)
     }
 
     /// Opens the store at this root with additional image stores, named as for
-    /// [`Storage::open_with_options`], and with a helper as the policy says.
+    /// [`Storage::open_with_options`], and with a helper as its options say.
     pub fn open_with_options(
         root: impl AsRef<Path>,
         options: &[impl AsRef<str>],
-        policy: HelperPolicy,
+        helper: HelperOptions,
     ) -> Result<ProxiedStorage, StoreError> {
         let additional = Storage::stores_in_options(options);
-        ProxiedStorage::build(policy, |helper| Storage::open_with(root.as_ref(), &additional, helper))
+        ProxiedStorage::build(helper, |helper| Storage::open_with(root.as_ref(), &additional, helper))
     }
 
     fn build(
-        policy: HelperPolicy,
+        options: HelperOptions,
         open: impl FnOnce(Option<SharedHelper>) -> Result<Storage, StoreError>,
     ) -> Result<ProxiedStorage, StoreError> {
-        let proxied = match policy {
-            HelperPolicy::Auto => !geteuid().is_root(),
+        let proxied = match options.policy {
+            HelperPolicy::Auto => !source::seen::reads_everything(),
             HelperPolicy::Always => true,
             HelperPolicy::Never => false,
         };
         let interrupt = Arc::new(AtomicBool::new(false));
-        let helper = proxied.then(|| SharedHelper::new(policy, Arc::clone(&interrupt)));
+        let helper = proxied.then(|| SharedHelper::new(options, Arc::clone(&interrupt)));
         Ok(ProxiedStorage { storage: open(helper)?, proxied, interrupt })
     }
 

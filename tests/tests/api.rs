@@ -5,10 +5,10 @@
 use cstor_client::entry::Kind;
 use cstor_client::error::{ExtractError, ReadProblem, SourceError, StoreError};
 use cstor_client::extract::{Devices, Extractor, Losses, Progress, Reach, Reflink, Report, Silent};
+use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher as LaunchBy};
 use cstor_client::merge::InodeKind;
 use cstor_client::{
-    Digest, Error, ErrorKind, Escaped, HelperPolicy, Image, ImageId, Layer, LayerId, Level, ProxiedStorage, Storage,
-    Verify,
+    Digest, Error, ErrorKind, Escaped, Image, ImageId, Layer, LayerId, Level, ProxiedStorage, Storage, Verify,
 };
 use cstor_tests::forge::{
     self, Forged, Store, char_device, dir, file, hard_link,
@@ -41,6 +41,10 @@ const ROLE: &str = "CSTOR_API_ROLE";
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+fn policy(when: HelperPolicy) -> HelperOptions {
+    HelperOptions::new().policy(when)
 }
 
 /// A store in a directory of its own.
@@ -278,7 +282,7 @@ fn additional_image_stores_come_after_the_root() {
     assert_eq!(report.files, 2);
     assert_eq!(listing(&place.out()), ["f 644 more = more", "f 644 own = own"]);
     // One that this user proxies for has the same additional stores.
-    let proxied = ProxiedStorage::open_with_options(&place.store.root, &options, HelperPolicy::Never).unwrap();
+    let proxied = ProxiedStorage::open_with_options(&place.store.root, &options, policy(HelperPolicy::Never)).unwrap();
     assert_eq!(names(&proxied.list_images().unwrap()), names(&images));
 
     // Alone, the root does not know them.
@@ -1007,13 +1011,15 @@ fn a_proxied_storage_is_a_storage() {
         let report = Extractor::new().replace(true).extract(&storage.image(IMAGE).unwrap(), place.out()).unwrap();
         assert_eq!(report.through_helper, 0, "what may be read directly is");
     }
-    for (policy, proxied) in
+    for (when, proxied) in
         [(HelperPolicy::Never, false), (HelperPolicy::Always, true), (HelperPolicy::Auto, !is_root())]
     {
-        let storage = ProxiedStorage::open_with_options(root, &[""; 0], policy).unwrap();
-        assert_eq!(storage.is_proxied(), proxied, "{policy:?}");
+        let storage = ProxiedStorage::open_with_options(root, &[""; 0], policy(when)).unwrap();
+        assert_eq!(storage.is_proxied(), proxied, "{when:?}");
     }
-    assert_eq!(HelperPolicy::default(), HelperPolicy::Auto);
+    assert_eq!((HelperPolicy::default(), LaunchBy::default()), (HelperPolicy::Auto, LaunchBy::Auto));
+    assert_eq!(HelperOptions::new(), HelperOptions::default());
+    assert_ne!(HelperOptions::new().launcher(LaunchBy::Buildah), HelperOptions::new().require_sandbox(true));
     assert!(at_once(ProxiedStorage::open_with_proxy("/nonexistent")).is_err());
     assert!(format!("{opened:?}").contains("ProxiedStorage"));
 }
@@ -1022,7 +1028,7 @@ fn a_proxied_storage_is_a_storage() {
 #[test]
 fn a_helper_that_cannot_be_found_is_an_error_when_it_is_needed() {
     let place = Place::new(&two_layers());
-    let storage = ProxiedStorage::open_with_options(&place.store.root, &[""; 0], HelperPolicy::Always).unwrap();
+    let storage = ProxiedStorage::open_with_options(&place.store.root, &[""; 0], policy(HelperPolicy::Always)).unwrap();
     assert_eq!(storage.list_images().unwrap().len(), 1, "not needed yet");
     let error = Extractor::new().extract(&storage.image(IMAGE).unwrap(), place.out()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Helper, "{error}");
@@ -1075,7 +1081,7 @@ fn as_another_process() {
                 Storage::discover().map(|storage| say(&storage)).unwrap_or_else(|error| format!("{:?}", error.kind()));
             println!("\nfound {text}");
             // With a helper it is the same store.
-            let proxied = ProxiedStorage::discover(HelperPolicy::Never);
+            let proxied = ProxiedStorage::discover(policy(HelperPolicy::Never));
             assert_eq!(
                 proxied.map(|proxied| say(&proxied)).unwrap_or_else(|error| format!("{:?}", error.kind())),
                 text
@@ -1090,7 +1096,7 @@ fn as_another_process() {
             let _ = std::io::stdin().read(&mut [0]);
         }
         ["thread", root] => {
-            let storage = ProxiedStorage::open_with_options(root, &[""; 0], HelperPolicy::Always).unwrap();
+            let storage = ProxiedStorage::open_with_options(root, &[""; 0], HelperOptions::new().policy(HelperPolicy::Always)).unwrap();
             let read = || storage.layers().unwrap()[0].open_file_std("etc/passwd").map(drop);
             std::thread::scope(|scope| scope.spawn(read).join()).unwrap().unwrap();
             // The thread is gone for the program before it is for the kernel.

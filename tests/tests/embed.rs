@@ -4,7 +4,7 @@
 
 use cstor_tests::lab::{Fs, Lab, Launcher, Who};
 use cstor_tests::lab_or_skip;
-use cstor_tests::run::{Ended, run};
+use cstor_tests::run::{Ended, must, run};
 use cstor_tests::tree::{self, Sight, assert_same};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -20,12 +20,17 @@ const IMAGE: &str = "localhost/private";
 /// Nothing here has to wait for anything: an error that takes longer has tried something first.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+/// By another process: a descriptor for writing, which a child of another thread inherits, would keep the copy from
+/// being started.
+fn copy(from: &str, to: &Path) {
+    must(Command::new("install").args(["-m", "755", from]).arg(to));
+}
+
 /// The embedder, alone in a directory that the user can reach.
 fn alone(lab: &Lab) -> TempDir {
     let directory = lab.scratch(Who::User, Fs::Ext4);
     let program = directory.path().join("embedder");
-    fs::copy(env!("CARGO_BIN_EXE_embedder"), &program).expect("cargo built it");
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("root may chmod");
+    copy(env!("CARGO_BIN_EXE_embedder"), &program);
     directory
 }
 
@@ -70,6 +75,24 @@ fn a_program_is_its_own_helper() {
     let scratch = lab.scratch(Who::User, Fs::Xfs);
     let ended = run(launcher.before(&mut embedder(lab, &at, "first", &scratch.path().join("out"))));
     assert_eq!((ended.code(), launcher.starts()), (0, 1), "{}", ended.stderr);
+}
+
+/// The example of the library, as it stands in its documentation.
+#[test]
+fn the_example_is_its_own_helper() {
+    let lab = lab_or_skip!();
+    let (at, scratch) = (lab.scratch(Who::User, Fs::Ext4), lab.scratch(Who::User, Fs::Xfs));
+    let (program, out) = (at.path().join("embed"), scratch.path().join("out"));
+    copy(env!("CARGO_BIN_EXE_embed"), &program);
+    let ended = run(lab.command(Who::User, &program).arg(lab.store(Fs::Xfs, "local")).arg(IMAGE).arg(&out));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(
+        ended.stdout.ends_with(" of them through the helper\n") && !ended.stdout.contains(", 0 of"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.leftovers(), [""; 0]);
+    assert_same(&lab.podman_shows(IMAGE), &tree::list(&out).expect("root may list"), Sight::PLAIN, "example");
 }
 
 #[test]

@@ -91,8 +91,11 @@ pub enum ContentProblem {
 impl ReadError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self.problem {
-            ReadProblem::Content(ContentProblem::Refused(Refusal::Denied | Refusal::Unmapped)) => {
+            ReadProblem::Content(ContentProblem::Refused(Refusal::Denied)) => {
                 Some("let the helper open it (--helper always), and check /etc/subuid and /etc/subgid")
+            }
+            ReadProblem::Content(ContentProblem::Refused(Refusal::Unmapped)) => {
+                Some("extend the ranges in /etc/subuid and /etc/subgid, then `podman system migrate`")
             }
             _ => None,
         }

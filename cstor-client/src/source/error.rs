@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cstor_proto::{ChannelError, Escaped, Fault, MAX_ROOTS, VersionRange};
 
+use super::executable::Replaceable;
 use crate::error::ErrorKind;
 
 /// The helper could not be started, died, or did not keep to the protocol.
@@ -25,11 +26,13 @@ pub enum SourceError {
         /// Its value.
         path: PathBuf,
     },
-    /// The helper executable could be replaced by anybody.
-    #[error("{}: the helper executable is writable by others", path.display())]
+    /// The helper executable could be replaced by somebody else.
+    #[error("{}: the helper executable {how}", path.display())]
     UnsafeHelper {
         /// The executable.
         path: PathBuf,
+        /// By whom.
+        how: Replaceable,
     },
     /// A program embeds the library, but is not prepared to be its own helper.
     #[error("cstor-helper: this program was itself started as a helper, but did not call init_if_helper()")]
@@ -55,12 +58,89 @@ pub enum SourceError {
         source: io::Error,
     },
     /// The helper did not answer.
-    #[error("cstor-helper: no answer within {} seconds{}", waited.as_secs(), said(stderr))]
+    #[error("{launcher}: no answer from the helper within {} seconds{}", waited.as_secs(), said(stderr))]
     Silent {
+        /// What carries it into the namespace.
+        launcher: &'static str,
         /// How long it had.
         waited: Duration,
         /// What launcher and helper printed.
         stderr: Vec<u8>,
+    },
+    /// Neither root's nor the user's switch, but the kernel's: there are no user namespaces.
+    #[error("{switch}: is 0, so that there are no user namespaces")]
+    NoUserNamespaces {
+        /// The switch, as sysctl(8) names it.
+        switch: &'static str,
+    },
+    /// AppArmor leaves programs without a profile no capability in a namespace that they made.
+    #[error("kernel.apparmor_restrict_unprivileged_userns: is 1, which takes the capabilities of the helper")]
+    AppArmor,
+    /// A program that maps ids is not installed.
+    #[error("{program}: not found")]
+    NoMapper {
+        /// newuidmap or newgidmap.
+        program: &'static str,
+    },
+    /// A program that maps ids has no rights of its own.
+    #[error("{}: is neither set-uid root nor has file capabilities, so it can map no ids", path.display())]
+    PowerlessMapper {
+        /// Where it was found.
+        path: PathBuf,
+    },
+    /// `no_new_privs` keeps set-uid programs from getting rights.
+    #[error("{launcher}: cannot map ids, since no_new_privs keeps newuidmap from its rights{}", said(stderr))]
+    NoNewPrivs {
+        /// What was to carry the helper into the namespace.
+        launcher: &'static str,
+        /// What it printed.
+        stderr: Vec<u8>,
+    },
+    /// The user has no subordinate ids.
+    #[error("{file}: has no range of ids for {}", Escaped(user.as_bytes()))]
+    NoSubordinateIds {
+        /// The user's name, or uid.
+        user: String,
+        /// /etc/subuid or /etc/subgid.
+        file: &'static str,
+    },
+    /// A line for the user is no range, or overlaps another.
+    #[error("{file}: line {line} gives no range of ids that can be mapped")]
+    SubordinateLine {
+        /// /etc/subuid or /etc/subgid.
+        file: &'static str,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// The file cannot be read.
+    #[error("{file}: cannot be read")]
+    SubordinateFile {
+        /// /etc/subuid or /etc/subgid.
+        file: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// newuidmap or newgidmap failed.
+    #[error("{program}: could not map the subordinate ids ({}){}", how(*status), said(stderr))]
+    Unmappable {
+        /// Which.
+        program: &'static str,
+        /// None if it did not end.
+        status: Option<ExitStatus>,
+        /// What it printed.
+        stderr: Vec<u8>,
+    },
+    /// The helper made no user namespace.
+    #[error("cstor-helper: made no user namespace within {} seconds", waited.as_secs())]
+    NoNamespace {
+        /// How long it had.
+        waited: Duration,
+    },
+    /// The helper is not confined as it must be.
+    #[error("cstor-helper: is not confined by {}", missing.join(", "))]
+    Unconfined {
+        /// The layers of the sandbox that do not hold.
+        missing: Vec<&'static str>,
     },
     /// The helper is gone before the conversation was over.
     #[error("cstor-helper: ended unexpectedly ({}){}", how(*status), said(stderr))]
@@ -71,8 +151,10 @@ pub enum SourceError {
         stderr: Vec<u8>,
     },
     /// The helper speaks other versions of the protocol.
-    #[error("cstor-helper: speaks protocol {} to {}, cstor speaks {}", theirs.min, theirs.max, cstor_proto::VERSION)]
+    #[error("{}: speaks protocol {} to {}, cstor speaks {}", path.display(), theirs.min, theirs.max, cstor_proto::VERSION)]
     Version {
+        /// The helper executable.
+        path: PathBuf,
         /// What it speaks.
         theirs: VersionRange,
     },
@@ -98,8 +180,13 @@ pub enum SourceError {
     #[error("cstor-helper: {0}")]
     Channel(#[source] ChannelError),
     /// The helper has no capability to read other users' files.
-    #[error("cstor-helper: it got no CAP_DAC_READ_SEARCH in the user namespace")]
-    Powerless,
+    #[error("cstor-helper: has no CAP_DAC_READ_SEARCH where it was started ({launcher})")]
+    Powerless {
+        /// What carried it there.
+        launcher: &'static str,
+        /// How many user ids the namespace maps.
+        mapped_uids: u32,
+    },
     /// More roots than the helper takes.
     #[error("cstor-helper: more than {MAX_ROOTS} stores")]
     TooManyRoots,
@@ -158,15 +245,41 @@ impl SourceError {
         Some(match self {
             SourceError::NoHelper { .. } => "install cstor-helper beside cstor, or set CSTOR_HELPER",
             SourceError::NamedHelper { .. } => "correct or unset CSTOR_HELPER",
-            SourceError::UnsafeHelper { .. } => "remove the write permission of others",
+            SourceError::UnsafeHelper { .. } => "install one that only root or you can write to",
             SourceError::NotInitialised | SourceError::TooManyThreads { .. } => {
                 "call init_if_helper() first in main, before any thread is started"
             }
-            SourceError::NoLauncher { .. } => "install podman, which enters the user namespace",
-            SourceError::Silent { .. } => "another podman may hold the storage lock; see `podman unshare true`",
-            SourceError::Powerless => "check /etc/subuid and /etc/subgid, then `podman system migrate`",
+            SourceError::NoLauncher { launcher: "podman" } => {
+                "install podman, which enters the user namespace, or try --launcher newuidmap"
+            }
+            SourceError::NoLauncher { .. } => "install it, or choose another --launcher",
+            SourceError::Silent { launcher: "podman" | "buildah", .. } => {
+                "another podman may hold the storage lock; see `podman unshare true`, or use --launcher newuidmap"
+            }
+            SourceError::NoUserNamespaces { .. } => "set it to a larger number (sysctl), or run as root",
+            SourceError::AppArmor => "use --launcher podman, which has a profile, or give cstor-helper one",
+            SourceError::NoMapper { .. } => "install uidmap (shadow-utils)",
+            SourceError::PowerlessMapper { .. } => {
+                "install uidmap (shadow-utils) again, on a file system without nosuid"
+            }
+            SourceError::NoNewPrivs { launcher: "podman" | "buildah", .. } => {
+                "run `podman unshare true` once outside, so that its pause process exists, or do without no_new_privs"
+            }
+            SourceError::NoNewPrivs { .. } => "do without no_new_privs (NoNewPrivileges=), or use --launcher podman",
+            SourceError::NoSubordinateIds { .. } => {
+                "add one (usermod --add-subuids, --add-subgids), then `podman system migrate`"
+            }
+            SourceError::SubordinateLine { .. } => "correct it: NAME:FIRST:COUNT, without overlaps",
+            SourceError::Unmappable { .. } => "check /etc/subuid and /etc/subgid, or use --launcher podman",
+            SourceError::NoNamespace { .. } => "install cstor and cstor-helper of the same release",
+            SourceError::Unconfined { .. } => "run a kernel with Landlock and seccomp, or without --require-sandbox",
+            SourceError::Powerless { .. } => {
+                "check /etc/subuid and /etc/subgid, then `podman system migrate`, or use another --launcher"
+            }
             SourceError::Version { .. } => "install cstor and cstor-helper of the same release",
-            SourceError::DescriptorsLost => "raise the descriptor limit (ulimit -n)",
+            SourceError::DescriptorsLost => {
+                "raise the descriptor limit (ulimit -n), or see whether SELinux denies them"
+            }
             _ => return None,
         })
     }

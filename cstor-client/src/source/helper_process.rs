@@ -1,60 +1,31 @@
-//! The running helper: its start, the conversation, its end.
+//! The one helper of a store: when it is started, by which launcher, and what it is asked.
 //!
-//! The client trusts the helper with opening and with nothing else: every answer is bounded in time and
-//! size, and end of file before `Bye` is an error. What came back is checked in `proxied.rs`.
+//! How messages travel is in `conversation.rs`; the client trusts the helper with opening and with nothing else, and
+//! what came back is checked in `proxied.rs`.
 
-use std::collections::VecDeque;
-use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, ChildStderr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use cstor_proto::{
-    Channel, ChannelError, Confinement, LayerDir, LayerHandle, LayerId, MAGIC, MAX_ROOTS, Ready, Refusal, RelPath,
-    Reply, Request, StoreIndex, VERSION, VersionRange,
+    Confinement, Enforced, LayerDir, LayerHandle, LayerId, MAGIC, MAX_ROOTS, Ready, Refusal, RelPath, Reply, Request,
+    StoreIndex, VERSION, VersionRange,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::SourceError;
-use super::launcher::{Executable, Launcher};
-
-/// `podman unshare` takes 30 to 200 ms, but waits for as long as another podman holds a store lock.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-/// When to say that the start takes unusually long.
-const START_NOTICE: Duration = Duration::from_secs(2);
-/// For one batch of opens; a slow network file system is the only reason to need seconds.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
-/// How long the helper may take to go when the socket is closed, before its launcher is killed.
-const END_PATIENCE: Duration = Duration::from_secs(2);
-/// How often a wait looks whether the caller wants to stop.
-const SLICE: Duration = Duration::from_millis(100);
-/// What is kept of the launcher's error output.
-const MAX_STDERR: usize = 4096;
-
-/// When the helper is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HelperPolicy {
-    /// For what this process may not open itself.
-    #[default]
-    Auto,
-    /// For every file.
-    Always,
-    /// For none; what is refused is an error.
-    Never,
-}
-
-/// Set from elsewhere to stop what is going on.
-pub(crate) type Interrupt = Arc<AtomicBool>;
+use super::conversation::{Conversation, Interrupt};
+use super::diagnose::cause;
+use super::executable::Executable;
+use super::launcher::Way;
+use super::options::{HelperOptions, HelperPolicy};
+use super::patience::Patience;
+use super::seen::Seen;
 
 /// The one helper of a store, started when it is first needed.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedHelper {
-    policy: HelperPolicy,
+    options: HelperOptions,
+    patience: Patience,
     interrupt: Interrupt,
     process: Arc<Mutex<Slot>>,
 }
@@ -63,7 +34,7 @@ pub(crate) struct SharedHelper {
 enum Slot {
     #[default]
     NotStarted,
-    Running(HelperProcess),
+    Running(Box<HelperProcess>),
     /// It did not become ready; whoever needs it first is told why.
     Failed(SourceError),
     /// It was not needed in time, and is not started any more.
@@ -73,17 +44,17 @@ enum Slot {
 }
 
 impl SharedHelper {
-    pub(crate) fn new(policy: HelperPolicy, interrupt: Interrupt) -> SharedHelper {
-        SharedHelper { policy, interrupt, process: Arc::default() }
+    pub(crate) fn new(options: HelperOptions, interrupt: Interrupt) -> SharedHelper {
+        SharedHelper { options, patience: Patience::default(), interrupt, process: Arc::default() }
     }
 
     pub(crate) fn policy(&self) -> HelperPolicy {
-        self.policy
+        self.options.policy
     }
 
     /// Starts the helper without waiting for it.
     pub(super) fn start(&self, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
-        self.with(roots, |_| Ok(()))
+        self.start_in(&mut self.slot(), roots)
     }
 
     /// Whether a helper runs, or may still be started, or has an error to tell.
@@ -94,7 +65,7 @@ impl SharedHelper {
     /// Has the helper ready if it is `needed`; afterwards none is started any more. A failure is kept for the
     /// first file that is refused: headers tell less than the files themselves.
     pub(super) fn settle(&self, roots: &[BorrowedFd<'_>], needed: bool) -> Result<(), SourceError> {
-        let ready = if needed && self.can_help() { self.with(roots, HelperProcess::await_ready) } else { Ok(()) };
+        let ready = if needed && self.can_help() { self.with(roots, |_| Ok(())) } else { Ok(()) };
         let mut slot = self.slot();
         match ready {
             Err(SourceError::Interrupted) => return Err(SourceError::Interrupted),
@@ -112,18 +83,24 @@ impl SharedHelper {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn start_in(&self, slot: &mut Slot, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
+        if matches!(slot, Slot::NotStarted) {
+            let process = HelperProcess::start(roots, self.options, self.patience, &self.interrupt)?;
+            *slot = Slot::Running(Box::new(process));
+        }
+        Ok(())
+    }
+
     /// Talks to the helper, starting it first if that has not been done.
-    pub(super) fn with<T>(
+    pub(crate) fn with<T>(
         &self,
         roots: &[BorrowedFd<'_>],
         talk: impl FnOnce(&mut HelperProcess) -> Result<T, SourceError>,
     ) -> Result<T, SourceError> {
         let mut slot = self.slot();
-        if matches!(*slot, Slot::NotStarted) {
-            *slot = Slot::Running(HelperProcess::start(roots, Arc::clone(&self.interrupt))?);
-        }
+        self.start_in(&mut slot, roots)?;
         let result = match &mut *slot {
-            Slot::Running(process) => talk(process),
+            Slot::Running(process) => process.await_ready(roots).and_then(|()| talk(process)),
             other => match std::mem::replace(other, Slot::Gone) {
                 Slot::Failed(error) => Err(error),
                 _ => Err(SourceError::Died { status: None, stderr: Vec::new() }),
@@ -136,67 +113,109 @@ impl SharedHelper {
     }
 }
 
-/// A helper and the launcher that carried it into the namespace.
+/// A helper that was started, in the namespace or on the way there.
 #[derive(Debug)]
-pub(super) struct HelperProcess {
-    /// None once the conversation is over.
-    channel: Option<Channel>,
-    launcher: Child,
-    stderr: Option<ChildStderr>,
-    said: VecDeque<u8>,
-    confinement: Option<Confinement>,
+pub(crate) struct HelperProcess {
+    conversation: Conversation,
+    /// The launchers that can still be tried.
+    ways: slice::Iter<'static, Way>,
+    executable: Executable,
+    require_sandbox: bool,
+    patience: Patience,
     interrupt: Interrupt,
-    /// Keeps the thread that started it, if it was made for that.
-    _parent: Option<Sender<()>>,
+    /// Known once it is ready.
+    confinement: Option<Confinement>,
 }
 
 impl HelperProcess {
     /// Starts it and says `Hello`; the answer is awaited when it is first needed.
-    fn start(roots: &[BorrowedFd<'_>], interrupt: Interrupt) -> Result<HelperProcess, SourceError> {
-        let count = u8::try_from(roots.len()).ok().filter(|&count| usize::from(count) <= MAX_ROOTS);
-        let roots_announced = count.ok_or(SourceError::TooManyRoots)?;
+    fn start(
+        roots: &[BorrowedFd<'_>],
+        options: HelperOptions,
+        patience: Patience,
+        interrupt: &Interrupt,
+    ) -> Result<HelperProcess, SourceError> {
         let executable = Executable::find()?;
-        let (channel, theirs) = Channel::pair().map_err(SourceError::Channel)?;
-        let launcher = Launcher::for_this_process();
-        tracing::debug!(launcher = launcher.name(), ?executable, "starting the helper");
-        let (mut child, parent) = launcher.start(&executable, theirs)?;
-        let stderr = child.stderr.take();
-        if let Some(stderr) = &stderr {
-            let flags = fcntl_getfl(stderr).unwrap_or(OFlags::empty());
-            let unblocked = fcntl_setfl(stderr, flags | OFlags::NONBLOCK);
-            unblocked.map_err(|errno| SourceError::Spawn { launcher: launcher.name(), source: errno.into() })?;
-        }
-        let mut process = HelperProcess {
-            channel: Some(channel),
-            launcher: child,
-            stderr,
-            said: VecDeque::new(),
+        let mut ways = Way::of(options.launcher).iter();
+        let conversation = begin(&mut ways, &executable, roots, patience, interrupt, SourceError::Unexpected)?;
+        Ok(HelperProcess {
+            conversation,
+            ways,
+            executable,
+            require_sandbox: options.require_sandbox,
+            patience,
+            interrupt: Arc::clone(interrupt),
             confinement: None,
-            interrupt,
-            _parent: parent,
-        };
-        let versions = VersionRange { min: VERSION, max: VERSION };
-        process.send(&Request::Hello { magic: MAGIC, versions, roots: roots_announced }, roots)?;
-        Ok(process)
+        })
     }
 
-    /// Waits for `Ready`, once.
-    fn await_ready(&mut self) -> Result<(), SourceError> {
-        if self.confinement.is_some() {
-            return Ok(());
+    /// A conversation with a peer that is no process of its own.
+    #[cfg(test)]
+    pub(super) fn over(conversation: Conversation, patience: Patience) -> HelperProcess {
+        HelperProcess {
+            conversation,
+            ways: [].iter(),
+            executable: Executable::Separate("/a/helper".into()),
+            require_sandbox: false,
+            patience,
+            interrupt: Interrupt::default(),
+            confinement: None,
         }
-        match self.receive(0, START_PATIENCE)? {
-            (Reply::Ready(Ready { version: VERSION, confinement }), _) => {
-                tracing::debug!(?confinement, "the helper is ready");
-                if !confinement.reads_everything() {
-                    return Err(SourceError::Powerless);
+    }
+
+    /// Waits for `Ready`, once; where this launcher did not do, and another may, through that one.
+    pub(super) fn await_ready(&mut self, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
+        while self.confinement.is_none() {
+            match self.hear_ready() {
+                Ok(confinement) => {
+                    let missing = missing(&confinement);
+                    if self.require_sandbox && !missing.is_empty() {
+                        return Err(SourceError::Unconfined { missing });
+                    }
+                    self.confinement = Some(confinement);
                 }
-                self.confinement = Some(confinement);
-                Ok(())
+                Err(error) => {
+                    let error = cause(self.conversation.way(), error, &Seen::now());
+                    let (executable, patience) = (&self.executable, self.patience);
+                    self.conversation = begin(&mut self.ways, executable, roots, patience, &self.interrupt, error)?;
+                }
             }
-            (Reply::Rejected(theirs), _) => Err(SourceError::Version { theirs }),
-            _ => Err(SourceError::Unexpected),
         }
+        Ok(())
+    }
+
+    fn hear_ready(&mut self) -> Result<Confinement, SourceError> {
+        let Patience { start, start_with_another, .. } = self.patience;
+        let way = self.conversation.way();
+        let patience = if self.ways.as_slice().is_empty() { start } else { start_with_another };
+        let skew = |theirs| SourceError::Version { path: self.executable.path().into(), theirs };
+        let (version, confinement) = match self.conversation.receive_first(patience)? {
+            Reply::Ready(Ready { version, confinement }) => (version, confinement),
+            Reply::Rejected(theirs) => return Err(skew(theirs)),
+            _ => return Err(SourceError::Unexpected),
+        };
+        if version != VERSION {
+            return Err(skew(VersionRange { min: version, max: version }));
+        }
+        tracing::debug!(launcher = way.described(), ?confinement, "the helper is ready");
+        if !confinement.reads_everything() {
+            return Err(SourceError::Powerless { launcher: way.described(), mapped_uids: confinement.mapped_uids });
+        }
+        if way != Way::None && (confinement.mapped_uids <= 1 || confinement.mapped_gids <= 1) {
+            tracing::warn!(
+                uids = confinement.mapped_uids,
+                gids = confinement.mapped_gids,
+                "the user namespace has no subordinate ids, so that files of other owners stay out of reach; \
+                 see /etc/subuid and /etc/subgid"
+            );
+        }
+        Ok(confinement)
+    }
+
+    /// What it said of itself, and which launcher carried it. Known within [`SharedHelper::with`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn facts(&self) -> Option<(Confinement, Way)> {
+        self.confinement.map(|confinement| (confinement, self.conversation.way()))
     }
 
     /// Asks for a layer directory.
@@ -206,9 +225,8 @@ impl HelperProcess {
         id: LayerId,
         dir: LayerDir,
     ) -> Result<Result<LayerHandle, Refusal>, SourceError> {
-        self.await_ready()?;
-        self.send(&Request::OpenLayer { root, id, dir }, &[])?;
-        match self.receive(0, ANSWER_PATIENCE)? {
+        self.conversation.send(&Request::OpenLayer { root, id, dir }, &[])?;
+        match self.conversation.receive(0)? {
             (Reply::Layer(result), _) => Ok(result),
             _ => Err(SourceError::Unexpected),
         }
@@ -220,19 +238,18 @@ impl HelperProcess {
         root: StoreIndex,
         id: LayerId,
     ) -> Result<Result<OwnedFd, Refusal>, SourceError> {
-        self.await_ready()?;
-        self.send(&Request::OpenTarSplit { root, id }, &[])?;
-        match self.receive(1, ANSWER_PATIENCE)? {
+        self.conversation.send(&Request::OpenTarSplit { root, id }, &[])?;
+        match self.conversation.receive(1)? {
             (Reply::TarSplit(Ok(())), mut fds) => fds.pop().map(Ok).ok_or(SourceError::Unexpected),
-            (Reply::TarSplit(Err(refusal)), _) => Ok(Err(refusal)),
+            (Reply::TarSplit(Err(refusal)), fds) if fds.is_empty() => Ok(Err(refusal)),
             _ => Err(SourceError::Unexpected),
         }
     }
 
     /// Gives a layer directory back.
     pub(super) fn ask_close_layer(&mut self, layer: LayerHandle) -> Result<(), SourceError> {
-        self.send(&Request::CloseLayer { layer }, &[])?;
-        match self.receive(0, ANSWER_PATIENCE)? {
+        self.conversation.send(&Request::CloseLayer { layer }, &[])?;
+        match self.conversation.receive(0)? {
             (Reply::Closed, _) => Ok(()),
             _ => Err(SourceError::Unexpected),
         }
@@ -240,137 +257,72 @@ impl HelperProcess {
 
     /// Asks for files; the answers come in the order of the questions, through [`Self::opened`].
     pub(super) fn ask_open(&mut self, layer: LayerHandle, names: Vec<RelPath>) -> Result<(), SourceError> {
-        self.send(&Request::Open { layer, names }, &[])
+        self.conversation.send(&Request::Open { layer, names }, &[])
     }
 
     /// The answer to the oldest [`Self::ask_open`] that has none yet.
     #[allow(clippy::type_complexity, reason = "the two halves of one reply")]
     pub(super) fn opened(&mut self, asked: usize) -> Result<(Vec<Result<(), Refusal>>, Vec<OwnedFd>), SourceError> {
-        match self.receive(asked, ANSWER_PATIENCE)? {
+        match self.conversation.receive(asked)? {
             (Reply::Opened(results), fds) => Ok((results, fds)),
             _ => Err(SourceError::Unexpected),
         }
     }
+}
 
-    fn send(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
-        let sent = self.channel.as_ref().map_or(Err(ChannelError::Closed), |channel| channel.send(request, fds));
-        sent.map_err(|error| self.broken(error))
-    }
-
-    fn receive(&mut self, max_fds: usize, patience: Duration) -> Result<(Reply, Vec<OwnedFd>), SourceError> {
-        self.wait(patience)?;
-        let received = self.channel.as_mut().map_or(Err(ChannelError::Closed), |channel| channel.receive(max_fds));
-        match received {
-            Ok((Reply::Fault(fault), _)) => Err(SourceError::Fault { fault }),
-            Ok(reply) => Ok(reply),
-            Err(ChannelError::DescriptorsLost) => Err(SourceError::DescriptorsLost),
-            Err(error) => Err(self.broken(error)),
+/// Starts a helper by the next way that leads to one, and says `Hello`. `failure` is what became of the way before;
+/// it is the error where no other may do better.
+fn begin(
+    ways: &mut slice::Iter<'static, Way>,
+    executable: &Executable,
+    roots: &[BorrowedFd<'_>],
+    patience: Patience,
+    interrupt: &Interrupt,
+    mut failure: SourceError,
+) -> Result<Conversation, SourceError> {
+    let count = u8::try_from(roots.len()).ok().filter(|&count| usize::from(count) <= MAX_ROOTS);
+    let roots_announced = count.ok_or(SourceError::TooManyRoots)?;
+    let hello =
+        Request::Hello { magic: MAGIC, versions: VersionRange { min: VERSION, max: VERSION }, roots: roots_announced };
+    // The first way of all needs no reason.
+    let mut first = matches!(failure, SourceError::Unexpected);
+    loop {
+        let next = if first || another_way_may_do(&failure) { ways.next() } else { None };
+        let Some(&way) = next else { return Err(failure) };
+        if !first {
+            tracing::warn!(reason = %failure, "trying {} instead", way.name());
         }
-    }
-
-    /// Waits until there is something to receive, collecting what the launcher prints meanwhile.
-    fn wait(&mut self, patience: Duration) -> Result<(), SourceError> {
-        let start = Instant::now();
-        let mut noticed = self.confinement.is_some();
-        loop {
-            if self.interrupt.load(Ordering::Relaxed) {
-                return Err(SourceError::Interrupted);
-            }
-            if self.poll_once(SLICE)? {
-                return Ok(());
-            }
-            let waited = start.elapsed();
-            if !noticed && waited >= START_NOTICE {
-                tracing::warn!("waiting for podman unshare; another podman may hold the storage lock");
-                noticed = true;
-            }
-            if waited >= patience {
-                return Err(SourceError::Silent { waited: patience, stderr: self.said() });
-            }
+        first = false;
+        let begun = Conversation::start(way, executable, patience, interrupt)
+            .and_then(|mut conversation| conversation.send(&hello, roots).map(|()| conversation));
+        match begun {
+            Ok(conversation) => return Ok(conversation),
+            Err(error) => failure = cause(way, error, &Seen::now()),
         }
-    }
-
-    /// Whether the socket has something, a message or its end, within `slice`.
-    fn poll_once(&mut self, slice: Duration) -> Result<bool, SourceError> {
-        let Some(channel) = &self.channel else { return Ok(true) };
-        let mut watched = vec![PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN)];
-        watched.extend(self.stderr.as_ref().map(|stderr| PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::IN)));
-        let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(slice.subsec_nanos()) };
-        match poll(&mut watched, Some(&wait)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(SourceError::Channel(ChannelError::Io(errno))),
-        }
-        let happened = |place: usize| watched.get(place).is_some_and(|fd| !fd.revents().is_empty());
-        let (message, printed) = (happened(0), happened(1));
-        if printed {
-            self.read_stderr();
-        }
-        Ok(message)
-    }
-
-    /// Keeps the end of what was printed; a launcher that prints without end is not waited for.
-    fn read_stderr(&mut self) {
-        let mut buffer = [0; MAX_STDERR];
-        let Some(stderr) = &mut self.stderr else { return };
-        match stderr.read(&mut buffer) {
-            Ok(0) => self.stderr = None,
-            Ok(length) => {
-                self.said.extend(buffer.get(..length).unwrap_or_default());
-                let surplus = self.said.len().saturating_sub(MAX_STDERR);
-                self.said.drain(..surplus);
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => self.stderr = None,
-        }
-    }
-
-    fn said(&self) -> Vec<u8> {
-        self.said.iter().copied().collect()
-    }
-
-    /// The error for a conversation that broke off: what the launcher said and how it ended.
-    fn broken(&mut self, error: ChannelError) -> SourceError {
-        if !matches!(error, ChannelError::Closed) {
-            return SourceError::Channel(error);
-        }
-        self.channel = None;
-        let status = self.await_end();
-        while self.stderr.is_some() && self.said.len() < MAX_STDERR {
-            let before = self.said.len();
-            self.read_stderr();
-            if self.said.len() == before {
-                break;
-            }
-        }
-        SourceError::Died { status, stderr: self.said() }
-    }
-
-    /// Waits for the launcher, which ends after the helper, and kills it if it does not.
-    fn await_end(&mut self) -> Option<std::process::ExitStatus> {
-        let deadline = Instant::now() + END_PATIENCE;
-        let mut pause = Duration::from_micros(200);
-        while Instant::now() < deadline {
-            if let Ok(Some(status)) = self.launcher.try_wait() {
-                return Some(status);
-            }
-            // A full pipe would keep it from ending.
-            self.read_stderr();
-            sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
-        }
-        tracing::warn!(pid = self.launcher.id(), "the launcher of the helper does not end; killing it");
-        let _ = self.launcher.kill();
-        self.launcher.wait().ok()
     }
 }
 
-impl Drop for HelperProcess {
-    fn drop(&mut self) {
-        if let Some(channel) = self.channel.take() {
-            // A helper that is gone needs no farewell; closing the socket ends the others too.
-            let _ = channel.send(&Request::Bye, &[]);
-            drop(channel);
-            self.await_end();
-        }
-    }
+/// Only what lies with the launcher; a helper that dies would die again.
+fn another_way_may_do(failure: &SourceError) -> bool {
+    matches!(
+        failure,
+        SourceError::NoLauncher { .. }
+            | SourceError::Spawn { .. }
+            | SourceError::Silent { .. }
+            | SourceError::Powerless { .. }
+    )
+}
+
+/// The layers of the sandbox that do not hold. Empty if and only if [`Confinement::is_complete`].
+fn missing(confinement: &Confinement) -> Vec<&'static str> {
+    [
+        ("no_new_privs", confinement.no_new_privs),
+        ("empty capability sets", confinement.regainable & !Confinement::DAC_READ_SEARCH == 0),
+        ("ids that are nobody's", confinement.nobody),
+        ("Landlock", confinement.landlock == Enforced::Fully),
+        ("seccomp", confinement.seccomp),
+    ]
+    .into_iter()
+    .filter_map(|(layer, holds)| (!holds).then_some(layer))
+    .collect()
 }

@@ -1,146 +1,210 @@
-//! Which executable becomes the helper, and which program carries it into the user namespace.
+//! How the helper gets into the user namespace.
 //!
-//! The only place where a process is started.
+//! The only place where a process is started. Which executable it is, is decided in `executable.rs`; how it is spoken
+//! to, in `helper_process.rs`.
 #![allow(clippy::disallowed_methods, reason = "this is the place where the helper is started")]
 
-use std::env;
-use std::io;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
-use rustix::process::{getegid, geteuid, getgid, getpid, getuid};
-use rustix::thread::gettid;
+use rustix::fs::{CWD, readlinkat};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process_group};
 
-use super::SourceError;
-use crate::proxy;
+use super::executable::Executable;
+use super::options::Launcher;
+use super::subids::{self, Ids, Range};
+use super::{SourceError, seen};
 
 /// The argument by which a program that embeds the library recognises that it is to be the helper.
 /// An environment variable would turn every such program into one that inherits it.
 pub(crate) const HELPER_MARK: &str = "--cstor-userns-helper";
 
-/// Where packages put the helper, if they fixed it when they built cstor.
-const BUILT_IN_DIR: Option<&str> = option_env!("CSTOR_LIBEXECDIR");
+/// One program and one system call, or one write to /proc, each of which takes a millisecond.
+const STEP_PATIENCE: Duration = Duration::from_secs(5);
+/// What is kept of the output of newuidmap.
+const MAX_OUTPUT: u64 = 4096;
 
-/// What is to be run as the helper.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Executable {
-    /// `cstor-helper`.
-    Separate(PathBuf),
-    /// The running program itself, which called `init_if_helper`.
-    Myself(PathBuf),
-}
-
-/// How the namespace is entered.
+/// One way into the namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Launcher {
+pub(crate) enum Way {
     /// `podman unshare`.
     Podman,
-    /// Not at all: root, or inside the namespace already.
+    /// `buildah unshare`.
+    Buildah,
+    /// The helper unshares, newuidmap and newgidmap map.
+    NewUidMap,
+    /// Not at all: this process has the rights, and passes them on.
     None,
 }
 
-impl Launcher {
-    pub(super) fn for_this_process() -> Launcher {
-        if geteuid().is_root() { Launcher::None } else { Launcher::Podman }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Launcher::Podman => "podman",
-            Launcher::None => "cstor-helper",
+impl Way {
+    /// The ways to try, the first one first.
+    pub(crate) fn of(launcher: Launcher) -> &'static [Way] {
+        match launcher {
+            Launcher::Auto if geteuid().is_root() => &[Way::None],
+            // A capability that is not in the ambient set does not outlive exec, so this may fail.
+            Launcher::Auto if seen::reads_everything() => &[Way::None, Way::Podman],
+            Launcher::Auto => &[Way::Podman, Way::NewUidMap],
+            Launcher::Podman => &[Way::Podman],
+            Launcher::Buildah => &[Way::Buildah],
+            Launcher::NewUidMap => &[Way::NewUidMap],
+            Launcher::None => &[Way::None],
         }
     }
 
-    /// Starts the helper with `socket` as standard input.
-    ///
-    /// PDEATHSIG comes when the thread ends that forked (prctl(2), PR_SET_PDEATHSIG), not the process. A caller's
-    /// thread may be one of many that end before the store is closed, so unless it is the main one a thread of its
-    /// own starts the helper, and stays until the second result is dropped.
-    pub(super) fn start(
-        self,
-        executable: &Executable,
-        socket: OwnedFd,
-    ) -> Result<(Child, Option<Sender<()>>), SourceError> {
-        let (Executable::Separate(path) | Executable::Myself(path)) = executable;
+    /// The program that does it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Way::Podman => "podman",
+            Way::Buildah => "buildah",
+            Way::NewUidMap => "newuidmap",
+            Way::None => "cstor-helper",
+        }
+    }
+
+    /// The same for people, who do not know the helper as its own launcher.
+    pub(crate) fn described(self) -> &'static str {
+        if self == Way::None { "no launcher" } else { self.name() }
+    }
+
+    /// Starts the helper with `socket` as standard input. It waits for `Hello` then, or for its launcher.
+    pub(super) fn start(self, executable: &Executable, socket: OwnedFd) -> Result<Child, SourceError> {
+        let path = executable.path();
         let mut command = match self {
-            Launcher::Podman => {
-                let mut command = Command::new("podman");
-                command.arg("unshare").arg(path);
+            Way::Podman | Way::Buildah => {
+                let mut command = Command::new(self.name());
+                command.arg("unshare").arg(path).arg(HELPER_MARK);
                 command
             }
-            Launcher::None => Command::new(path),
+            Way::NewUidMap | Way::None => {
+                let mut command = Command::new(path);
+                command.arg(HELPER_MARK);
+                command
+            }
         };
-        // cstor-helper has no use for it; any other program recognises what it was taken for.
-        command.arg(HELPER_MARK);
-        // A process group of its own, so that Ctrl-C at a terminal reaches only the client.
+        // Looked for before anything is started, so that what is missing is said at once.
+        let maps = match self {
+            Way::NewUidMap => Some((ranges(Ids::User)?, ranges(Ids::Group)?)),
+            _ => None,
+        };
+        command.args(maps.as_ref().map(|_| cstor_helper::UNSHARE));
+        // A process group of its own: Ctrl-C at a terminal reaches only the client, and the client can end all of it.
         command.process_group(0).current_dir("/");
         command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => SourceError::NoLauncher { launcher: self.name() },
+        let mut child = command.spawn().map_err(|source| self.not_started(source))?;
+        if let Some((users, groups)) = maps {
+            let mapped = await_namespace(&mut child).and_then(|()| {
+                write_map("newuidmap", child.id(), geteuid().as_raw(), &users)?;
+                write_map("newgidmap", child.id(), getegid().as_raw(), &groups)
+            });
+            if let Err(error) = mapped {
+                kill(&mut child);
+                return Err(error);
+            }
+        }
+        Ok(child)
+    }
+
+    fn not_started(self, source: std::io::Error) -> SourceError {
+        match source.kind() {
+            ErrorKind::NotFound => SourceError::NoLauncher { launcher: self.name() },
             _ => SourceError::Spawn { launcher: self.name(), source },
-        };
-        if gettid() == getpid() {
-            return Ok((command.spawn().map_err(failed)?, None));
         }
-        let (started, child) = channel();
-        let (kept, until_dropped) = channel::<()>();
-        let parent = move || {
-            let child = command.spawn();
-            // It has the helper's end of the socket: while that is open here, the end of the helper is not seen.
-            drop(command);
-            if started.send(child).is_ok() {
-                until_dropped.recv().unwrap_or_default();
-            }
-        };
-        thread::Builder::new().name("helper's parent".to_owned()).spawn(parent).map_err(failed)?;
-        let child = child.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))?.map_err(failed)?;
-        Ok((child, Some(kept)))
     }
 }
 
-impl Executable {
-    /// The one to run: the program itself where it is prepared, else `cstor-helper` from `CSTOR_HELPER`,
-    /// from beside the executable, from `../libexec/cstor`, or from where it was built for.
-    pub(crate) fn find() -> Result<Executable, SourceError> {
-        let own = env::current_exe().map_err(|source| SourceError::Spawn { launcher: "cstor-helper", source })?;
-        if proxy::is_prepared()? {
-            return Ok(Executable::Myself(own));
+/// Ends the launcher and what it started, and nothing else.
+pub(super) fn kill(child: &mut Child) {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        // Its number may be another's by now.
+        return;
+    }
+    if let Ok(pid) = i32::try_from(child.id())
+        && let Some(group) = Pid::from_raw(pid)
+    {
+        // Not waited for yet, so the number still means this group; the helper may have a session of its own, which
+        // end of file and the death of its parent end.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.wait();
+}
+
+/// The ranges that are to be mapped; without one the helper would reach nobody's files but the user's.
+fn ranges(ids: Ids) -> Result<Vec<Range>, SourceError> {
+    let ranges = subids::own(ids)?;
+    if ranges.is_empty() {
+        return Err(SourceError::NoSubordinateIds {
+            user: subids::Owner::of_this_process().to_string(),
+            file: ids.file(),
+        });
+    }
+    Ok(ranges)
+}
+
+/// Waits until the helper has left this process's user namespace; there is nothing to map before.
+fn await_namespace(child: &mut Child) -> Result<(), SourceError> {
+    let namespace = |who: &str| readlinkat(CWD, Path::new("/proc").join(who).join("ns/user"), Vec::new());
+    let launcher = Way::NewUidMap.name();
+    let ours = namespace("self").map_err(|errno| SourceError::Spawn { launcher, source: errno.into() })?;
+    let deadline = Instant::now() + STEP_PATIENCE;
+    while Instant::now() < deadline {
+        if namespace(&child.id().to_string()).is_ok_and(|theirs| theirs != ours) {
+            return Ok(());
         }
-        let directory = own.parent().unwrap_or(Path::new("/"));
-        if let Some(path) = named_by_user() {
-            return check(&path)?.map(Executable::Separate).ok_or(SourceError::NamedHelper { path });
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(SourceError::Died { status: Some(status), stderr: output(child) });
         }
-        let places = [
-            Some(directory.join("cstor-helper")),
-            Some(directory.join("../libexec/cstor/cstor-helper")),
-            BUILT_IN_DIR.map(|dir| Path::new(dir).join("cstor-helper")),
-        ];
-        for path in places.into_iter().flatten() {
-            if let Some(found) = check(&path)? {
-                return Ok(Executable::Separate(found));
-            }
+        sleep(Duration::from_micros(200));
+    }
+    Err(SourceError::NoNamespace { waited: STEP_PATIENCE })
+}
+
+/// Runs newuidmap or newgidmap: id 0 is this user, and all subordinate ids follow.
+fn write_map(program: &'static str, pid: u32, own: u32, ranges: &[Range]) -> Result<(), SourceError> {
+    let mut command = Command::new(program);
+    command.args([pid.to_string(), "0".to_owned(), own.to_string(), "1".to_owned()]);
+    let mut inside: u32 = 1;
+    for range in ranges {
+        command.args([inside, range.first, range.count].map(|number| number.to_string()));
+        inside = inside.saturating_add(range.count);
+    }
+    command.process_group(0).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|source| match source.kind() {
+        ErrorKind::NotFound => SourceError::NoLauncher { launcher: program },
+        _ => SourceError::Spawn { launcher: program, source },
+    })?;
+    match await_exit(&mut child) {
+        Some(status) if status.success() => Ok(()),
+        status => {
+            kill(&mut child);
+            Err(SourceError::Unmappable { program, status, stderr: output(&mut child) })
         }
-        Err(SourceError::NoHelper { beside: own })
     }
 }
 
-/// Ignored where the rights of this process are not those of whoever set the variable.
-fn named_by_user() -> Option<PathBuf> {
-    let same_rights = getuid() == geteuid() && getgid() == getegid();
-    env::var_os("CSTOR_HELPER").filter(|path| same_rights && !path.is_empty()).map(PathBuf::from)
+/// None if it does not end.
+fn await_exit(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + STEP_PATIENCE;
+    while Instant::now() < deadline {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        sleep(Duration::from_micros(200));
+    }
+    None
 }
 
-/// The path, if there is a file that not everybody may replace.
-fn check(path: &Path) -> Result<Option<PathBuf>, SourceError> {
-    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
-    match fstat(&fd) {
-        Ok(stat) if stat.st_mode & 0o002 != 0 => Err(SourceError::UnsafeHelper { path: path.into() }),
-        Ok(_) => Ok(Some(path.into())),
-        Err(_) => Ok(None),
+/// What a program printed that has ended.
+fn output(child: &mut Child) -> Vec<u8> {
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        // Whatever could be read is better than nothing.
+        let _ = stderr.take(MAX_OUTPUT).read_to_end(&mut said);
     }
+    said
 }

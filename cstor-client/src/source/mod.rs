@@ -2,12 +2,22 @@
 //!
 //! A source is asked for files by name and gives descriptors; what is done with them is not its concern.
 
+mod conversation;
+mod diagnose;
 mod direct;
 mod error;
 mod escalating;
+mod executable;
 mod helper_process;
+#[cfg(test)]
+mod hostile;
 mod launcher;
+mod options;
+mod patience;
 mod proxied;
+pub(crate) mod seen;
+mod started;
+pub(crate) mod subids;
 
 use std::os::fd::OwnedFd;
 
@@ -17,9 +27,14 @@ use rustix::process::{Resource, getrlimit};
 pub(crate) use direct::Direct;
 pub use error::{BadDescriptor, SourceError};
 pub(crate) use escalating::{Escalating, worth_asking};
-pub use helper_process::HelperPolicy;
+#[cfg(feature = "cli")]
+pub(crate) use executable::Executable;
+pub use executable::Replaceable;
 pub(crate) use helper_process::SharedHelper;
 pub(crate) use launcher::HELPER_MARK;
+#[cfg(feature = "cli")]
+pub(crate) use launcher::Way;
+pub use options::{HelperOptions, HelperPolicy, Launcher};
 pub(crate) use proxied::Proxied;
 
 use crate::chain::ChainLayer;

@@ -143,7 +143,7 @@ fn handle(
 
 /// Asks for all files, a few questions ahead of the answers. Where descriptors were lost for want of
 /// free numbers, the question is asked again in halves.
-fn ask_in_batches(
+pub(super) fn ask_in_batches(
     process: &mut HelperProcess,
     handle: LayerHandle,
     wanted: &[RelPath],

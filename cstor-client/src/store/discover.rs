@@ -5,6 +5,7 @@
 //! them wrote a store cannot be known, so both are asked, and where they differ the one that has a store wins.
 #![allow(clippy::disallowed_methods, reason = "configuration files are the only files that are found by path")]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -21,6 +22,8 @@ const ROOTFUL_ROOT: &str = "/var/lib/containers/storage";
 pub(crate) struct Location {
     pub(crate) root: PathBuf,
     pub(crate) additional: Vec<PathBuf>,
+    /// The configuration files that were there and read.
+    pub(crate) read: Vec<PathBuf>,
 }
 
 /// What the decision depends on.
@@ -69,6 +72,8 @@ struct User<'a> {
     home: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME/containers` or `~/.config/containers`.
     config: Option<PathBuf>,
+    /// The configuration files that were found.
+    read: RefCell<Vec<PathBuf>>,
 }
 
 impl<'a> User<'a> {
@@ -84,7 +89,7 @@ impl<'a> User<'a> {
             Some(dir) => Some(PathBuf::from(dir)),
             None => home.as_ref().map(|home| home.join(".config")),
         };
-        Ok(User { around, uid, home, config: config.map(|dir| dir.join("containers")) })
+        Ok(User { around, uid, home, config: config.map(|dir| dir.join("containers")), read: RefCell::default() })
     }
 
     fn rootless(&self) -> bool {
@@ -164,6 +169,9 @@ impl<'a> User<'a> {
 
     fn conf(&self, path: &Path) -> Result<Option<StorageTable>, StoreError> {
         let bytes = self.around.read(path).map_err(|source| StoreError::ConfRead { path: path.into(), source })?;
+        if bytes.is_some() {
+            self.read.borrow_mut().push(path.into());
+        }
         let parse = |bytes: Vec<u8>| StorageTable::parse(&bytes);
         bytes.map(parse).transpose().map_err(|source| StoreError::ConfSyntax { path: path.into(), source })
     }
@@ -183,7 +191,7 @@ impl<'a> User<'a> {
             Some(options) => image_stores_in_options(options.to_str().unwrap_or_default()),
             None => table.additional_image_stores().into_iter().map(|path| self.expand(&path)).collect(),
         };
-        Ok(Location { root, additional })
+        Ok(Location { root, additional, read: self.read.take() })
     }
 
     fn rootless_default(&self) -> Result<PathBuf, StoreError> {

@@ -55,7 +55,7 @@ impl Root {
     }
 
     /// Whether there is an entry of this name at the top of the store.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.dir.symlink_metadata(name).is_ok()
     }
 
@@ -92,7 +92,8 @@ impl Root {
         }
     }
 
-    fn open_regular(&self, path: &str) -> Result<OwnedFd, StoreError> {
+    /// A regular file, open for reading.
+    pub(crate) fn open_regular(&self, path: &str) -> Result<OwnedFd, StoreError> {
         let full = || self.path.join(path);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;

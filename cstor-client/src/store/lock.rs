@@ -38,9 +38,7 @@ impl ReadLock {
     /// JSON files are replaced by rename, so each of them is whole without it.
     pub(super) fn take(root: &Root, path: &str) -> Result<Option<ReadLock>, StoreError> {
         let full = root.path().join(path);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let file = match openat2(root.dir(), path, flags, Mode::empty(), beneath) {
+        let file = match open(root, path) {
             Ok(file) => file,
             Err(errno) => {
                 if errno != Errno::NOENT {
@@ -58,6 +56,39 @@ impl ReadLock {
         let mut token = [0; 64];
         let length = pread(&self.file, &mut token, 0).unwrap_or(0);
         token.get(..length).unwrap_or_default().to_vec()
+    }
+}
+
+fn open(root: &Root, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(root.dir(), path, flags, Mode::empty(), beneath)
+}
+
+/// What a lock of a store looks like at this moment.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockState {
+    Missing,
+    Free,
+    /// By a writer, whose process may be unknown.
+    Held(Option<i32>),
+    Unknown(Errno),
+}
+
+/// Looks at a lock without waiting for it and without taking it.
+#[cfg(feature = "cli")]
+pub(crate) fn lock_state(root: &Root, path: &str) -> LockState {
+    let file = match open(root, path) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return LockState::Missing,
+        Err(errno) => return LockState::Unknown(errno),
+    };
+    let mut lock = whole_file(libc::F_RDLCK);
+    match fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)) {
+        Ok(_) if i32::from(lock.l_type) == libc::F_UNLCK => LockState::Free,
+        Ok(_) => LockState::Held((lock.l_pid > 0).then_some(lock.l_pid)),
+        Err(errno) => LockState::Unknown(Errno::from_raw_os_error(errno as i32)),
     }
 }
 

@@ -23,11 +23,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cstor_proto::{LayerId, StoreIndex};
 
 pub use containers::Container;
+#[cfg(feature = "cli")]
+pub(crate) use discover::locate;
 pub use error::{LayerPart, StoreError};
 pub(crate) use file::Root;
 pub(crate) use images::ImageRecord;
 pub(crate) use layers::LayerRecord;
 use lock::ReadLock;
+#[cfg(feature = "cli")]
+pub(crate) use lock::{LockState, lock_state};
 pub(crate) use snapshot::Snapshot;
 
 use crate::image::{self, Image};
@@ -108,6 +112,12 @@ impl Storage {
             return Err(StoreError::TooManyStores { path: root.into(), limit: cstor_proto::MAX_ROOTS });
         }
         Ok(Storage { shared: Arc::new(Shared { roots, snapshot: Mutex::new(None), helper }) })
+    }
+
+    /// What this and everything found in it share.
+    #[cfg(feature = "cli")]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The path of the root, as it was given or found.

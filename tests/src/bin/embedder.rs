@@ -7,7 +7,8 @@
 #![forbid(unsafe_code)]
 
 use cstor_client::extract::Extractor;
-use cstor_client::{Error, ErrorKind, HelperPolicy, ProxiedStorage, Verify, init_if_helper};
+use cstor_client::helper::{HelperOptions, HelperPolicy};
+use cstor_client::{Error, ErrorKind, ProxiedStorage, Verify, init_if_helper};
 use sha2::{Digest, Sha256};
 use std::env;
 use std::io::{self, Write};
@@ -45,7 +46,10 @@ fn text(name: &str) -> String {
 fn work() -> Result<(), Error> {
     let store = text("EMBEDDER_STORE");
     let storage = match text("EMBEDDER_POLICY").as_str() {
-        "always" => ProxiedStorage::open_with_options(&store, &[""; 0], HelperPolicy::Always)?,
+        "always" => {
+            let helper = HelperOptions::new().policy(HelperPolicy::Always);
+            ProxiedStorage::open_with_options(&store, &[""; 0], helper)?
+        }
         _ => at_once(ProxiedStorage::open_with_proxy(&store))?,
     };
     println!("proxied {}", storage.is_proxied());

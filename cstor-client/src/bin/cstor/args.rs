@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use cstor_client::HelperPolicy;
 use cstor_client::extract::{Devices, Reflink};
+use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher};
 use cstor_client::oci::{Compression, Destination};
 use cstor_client::splitfdstream::DEFAULT_INLINE_THRESHOLD;
 
@@ -37,6 +37,31 @@ pub(crate) struct Store {
     /// When the helper opens files in the user namespace: those that you may not read, all, or none.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) helper: Helper,
+    /// What carries the helper into the user namespace. auto: nothing for root, else podman, else newuidmap.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHAT")]
+    pub(crate) launcher: LaunchBy,
+    /// Refuse a helper that is not confined by every layer of its sandbox.
+    #[arg(long, global = true)]
+    pub(crate) require_sandbox: bool,
+}
+
+impl Store {
+    /// Everything that was said about the helper.
+    pub(crate) fn helper_options(&self) -> HelperOptions {
+        let policy = match self.helper {
+            Helper::Auto => HelperPolicy::Auto,
+            Helper::Always => HelperPolicy::Always,
+            Helper::Never => HelperPolicy::Never,
+        };
+        let launcher = match self.launcher {
+            LaunchBy::Auto => Launcher::Auto,
+            LaunchBy::Podman => Launcher::Podman,
+            LaunchBy::Buildah => Launcher::Buildah,
+            LaunchBy::Newuidmap => Launcher::NewUidMap,
+            LaunchBy::None => Launcher::None,
+        };
+        HelperOptions::new().policy(policy).launcher(launcher).require_sandbox(self.require_sandbox)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +77,8 @@ pub(crate) enum Command {
     ResolveLink(ResolveLink),
     /// Look for damage: of an image or a layer, or of everything in the store.
     Verify(Check),
+    /// Say what is there for an extraction, and what is missing: store, locks, helper, namespace, reflinks.
+    Doctor(Doctor),
     /// List, look at and extract images.
     Image {
         #[command(subcommand)]
@@ -283,6 +310,13 @@ pub(crate) struct Check {
     pub(crate) format: Format,
 }
 
+#[derive(Debug, Group)]
+pub(crate) struct Doctor {
+    /// A line for each finding, or JSON for programs.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum VerifyHow {
     #[default]
@@ -360,6 +394,16 @@ pub(crate) enum Helper {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LaunchBy {
+    #[default]
+    Auto,
+    Podman,
+    Buildah,
+    Newuidmap,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum ReflinkWhen {
     #[default]
     Auto,
@@ -392,16 +436,6 @@ impl Command {
                 | Command::Image { command: ImageCommand::Extract(_) }
                 | Command::Layer { command: LayerCommand::Extract(_) }
         )
-    }
-}
-
-impl From<Helper> for HelperPolicy {
-    fn from(helper: Helper) -> HelperPolicy {
-        match helper {
-            Helper::Auto => HelperPolicy::Auto,
-            Helper::Always => HelperPolicy::Always,
-            Helper::Never => HelperPolicy::Never,
-        }
     }
 }
 

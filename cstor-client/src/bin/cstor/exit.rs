@@ -8,12 +8,11 @@ use std::process::ExitCode;
 use cstor_client::error::{ExtractError, StoreError};
 use cstor_client::{Error, ErrorKind, Escaped, LayerId};
 
+use crate::as_owner::AsOwnerError;
 use crate::ui::count;
 
 /// How many images are named in one line.
 const NAMED: usize = 5;
-
-use crate::as_owner::AsOwnerError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -49,6 +48,15 @@ pub(crate) enum Failure {
     AsOwner(AsOwnerError),
     /// The sandbox cannot be entered.
     Sandbox(io::Error),
+    /// `doctor` found what would make an extraction fail; it was printed.
+    Unwell {
+        /// How many findings.
+        problems: usize,
+        /// The name of the first one.
+        first: &'static str,
+        /// Its class.
+        kind: ErrorKind,
+    },
     /// A signal cannot be caught.
     Signal(io::Error),
     /// A signal asked to stop, by its number.
@@ -115,6 +123,10 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
             let findings = count(*findings as u64, "finding", "findings");
             (code(*kind), format!("the store: {findings}, none of damage: see above what kept it from being checked"))
         }
+        Failure::Unwell { problems, first, kind } => {
+            let problems = count(*problems as u64, "problem", "problems");
+            (code(*kind), format!("{first}: {problems} found: see the advice above"))
+        }
         Failure::Library(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
         Failure::AsOwner(error) => {
             let (code, advice) = error.class();
@@ -173,7 +185,8 @@ fn one_line(text: &str) -> String {
     text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-fn code(kind: ErrorKind) -> u8 {
+/// The exit code of a class.
+pub(crate) fn code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::NotFound => 3,
         ErrorKind::Corrupt => 4,

@@ -1,5 +1,6 @@
 //! One file a command: from its arguments to a call of the library and its output.
 
+pub(crate) mod doctor;
 pub(crate) mod extract;
 pub(crate) mod image_copy;
 pub(crate) mod image_export;
@@ -16,7 +17,7 @@ pub(crate) mod verify;
 pub(crate) mod whose;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Config, HelperPolicy, Image, ProxiedStorage};
+use cstor_client::{Config, Image, ProxiedStorage};
 
 use crate::args::Store;
 use crate::exit::Failure;
@@ -32,9 +33,9 @@ pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
 
 /// Opens the store that was named, or the one that podman uses.
 pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
-    let policy = HelperPolicy::from(store.helper);
+    let helper = store.helper_options();
     Ok(match &store.root {
-        Some(root) => ProxiedStorage::open_with_options(root, &store.storage_opt, policy)?,
-        None => ProxiedStorage::discover(policy)?,
+        Some(root) => ProxiedStorage::open_with_options(root, &store.storage_opt, helper)?,
+        None => ProxiedStorage::discover(helper)?,
     })
 }

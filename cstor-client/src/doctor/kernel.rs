@@ -1,0 +1,67 @@
+//! What the kernel allows.
+
+use std::path::Path;
+
+use landlock::{ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr, RulesetError};
+
+use super::{Finding, Value};
+use crate::error::Error;
+use crate::source::seen::{self, Seen};
+use crate::source::{SourceError, subids};
+
+pub(super) fn examine() -> Vec<Finding> {
+    let seen = Seen::now();
+    let release = seen::read_small(Path::new("/proc/sys/kernel/osrelease"));
+    let release = match release.as_ref().map(|text| text.as_deref().and_then(|text| std::str::from_utf8(text).ok())) {
+        Ok(Some(release)) => Finding::good("kernel.release", release.trim()),
+        Ok(None) | Err(_) => Finding::note("kernel.release", Value::Unknown, Some("mount /proc")),
+    };
+    let landlock = landlock();
+    let namespaces = match seen.forbidden_by {
+        None => Finding::good("kernel.user_namespaces", true),
+        Some(switch) => {
+            let error = Error::Source(SourceError::NoUserNamespaces { switch });
+            Finding::note("kernel.user_namespaces", false, Some(error.advice()))
+        }
+    };
+    let apparmor = if seen.apparmor {
+        let advice = Error::Source(SourceError::AppArmor).advice();
+        Finding::note("kernel.apparmor_restriction", true, Some(advice))
+    } else {
+        Finding::good("kernel.apparmor_restriction", false)
+    };
+    let privileges = if seen.no_new_privs {
+        Finding::note(
+            "process.no_new_privs",
+            true,
+            Some("newuidmap gets no rights under it; podman needs its pause process"),
+        )
+    } else {
+        Finding::good("process.no_new_privs", false)
+    };
+    let user = Finding::good("process.user", subids::Owner::of_this_process().to_string());
+    vec![release, landlock, namespaces, apparmor, privileges, user]
+}
+
+/// The version of Landlock's interface. The crate tells it to whoever is restricted only, so a thread is, which ends.
+fn landlock() -> Finding {
+    const NAME: &str = "kernel.landlock_abi";
+    let restricted = || -> Result<LandlockStatus, RulesetError> {
+        let ruleset = Ruleset::default().handle_access(AccessFs::from_all(ABI::V1))?;
+        Ok(ruleset.create()?.restrict_self()?.landlock)
+    };
+    let status = std::thread::Builder::new().spawn(restricted).map(std::thread::JoinHandle::join);
+    match status {
+        Ok(Ok(Ok(LandlockStatus::Available { effective_abi, kernel_abi }))) => {
+            let abi = kernel_abi.unwrap_or(effective_abi as i32);
+            Finding::good(NAME, u64::try_from(abi).unwrap_or(0))
+        }
+        Ok(Ok(Ok(LandlockStatus::NotEnabled))) => {
+            Finding::note(NAME, 0, Some("enable Landlock with the boot parameter lsm="))
+        }
+        Ok(Ok(Ok(LandlockStatus::NotImplemented))) => {
+            Finding::note(NAME, 0, Some("run Linux 5.13 or later, built with Landlock"))
+        }
+        Ok(Ok(Err(_)) | Err(_)) | Err(_) => Finding::note(NAME, Value::Unknown, None),
+    }
+}

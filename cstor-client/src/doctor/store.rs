@@ -1,0 +1,103 @@
+//! The store: where it is and why, whether its locks are free, and whether files of it can be reflinked to a directory.
+
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ioctl_ficlone, openat};
+use rustix::io::Errno;
+
+use super::{Finding, State, Value, shown};
+use crate::error::{Error, ErrorKind};
+use crate::source::{HelperOptions, SharedHelper};
+use crate::store::{LockState, Root, Storage, StoreError, locate, lock_state};
+
+const LOCKS: [(&str, &str); 3] = [
+    ("lock.layers", "overlay-layers/layers.lock"),
+    ("lock.images", "overlay-images/images.lock"),
+    ("lock.containers", "overlay-containers/containers.lock"),
+];
+/// Files that a store with anything in it has.
+const SAMPLES: [&str; 2] = ["overlay-layers/layers.json", "overlay-images/images.json"];
+
+/// The store's findings, and the store itself where it can be opened.
+pub(super) fn examine(
+    root: Option<&Path>,
+    options: &[impl AsRef<str>],
+    helper: HelperOptions,
+) -> (Vec<Finding>, Option<Storage>) {
+    let mut findings = Vec::new();
+    // With the rights of a helper that may have any launcher; it is judged in `helper.rs`.
+    let helper = SharedHelper::new(helper.require_sandbox(false), Default::default());
+    let located = match root {
+        Some(root) => {
+            findings.push(Finding::good("store.configuration", "--root"));
+            Ok((root.to_owned(), Storage::stores_in_options(options)))
+        }
+        None => locate().map(|location| {
+            let read: Vec<String> = location.read.iter().map(|path| shown(path)).collect();
+            let read = if read.is_empty() { "none, so the default".to_owned() } else { read.join(", ") };
+            findings.push(Finding::good("store.configuration", read));
+            (location.root, location.additional)
+        }),
+    };
+    let opened = located.and_then(|(root, additional)| {
+        let storage = Storage::open_with(&root, &additional, Some(helper));
+        storage.inspect_err(|_| findings.push(Finding::note("store.path", &*root, None)))
+    });
+    match opened {
+        Err(error) => {
+            findings.push(Finding::wrong("store.root", &Error::Store(error)));
+            (findings, None)
+        }
+        Ok(storage) => {
+            for (place, root) in storage.shared().roots().iter().enumerate() {
+                findings.push(Finding::good(if place == 0 { "store.root" } else { "store.additional" }, root.path()));
+            }
+            if let Some(root) = storage.shared().roots().first() {
+                findings.push(match root.has("overlay-layers") || root.has("overlay-images") {
+                    true => Finding::good("store.driver", "overlay"),
+                    false => Finding::note("store.driver", Value::Unknown, Some("the store is empty: pull an image")),
+                });
+                findings.extend(LOCKS.map(|(name, path)| lock(root, name, path)));
+            }
+            (findings, Some(storage))
+        }
+    }
+}
+
+fn lock(root: &Root, name: &'static str, path: &str) -> Finding {
+    match lock_state(root, path) {
+        LockState::Free => Finding::good(name, "free"),
+        LockState::Missing => Finding::good(name, "no such file, so nobody locks it"),
+        LockState::Unknown(errno) => Finding::note(name, format!("cannot be asked for: {errno}"), None),
+        LockState::Held(holder) => {
+            let error = Error::Store(StoreError::Locked { holder, path: root.path().join(path) });
+            let by = holder.map_or_else(|| "held by an unknown process".to_owned(), |pid| format!("held by pid {pid}"));
+            Finding { name, state: State::Wrong(ErrorKind::Busy), value: by.into(), advice: Some(error.advice()) }
+        }
+    }
+}
+
+/// Clones a file of the store into one without a name in the directory.
+pub(super) fn reflinks(storage: Option<&Storage>, directory: &Path) -> Option<Finding> {
+    const NAME: &str = "reflink";
+    let root = storage?.shared().roots().first()?;
+    let Some(sample) = SAMPLES.iter().find_map(|path| root.open_regular(path).ok()) else {
+        return Some(Finding::note(NAME, Value::Unknown, Some("the store is empty: pull an image")));
+    };
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let probe = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
+    Some(match probe.and_then(|to| ioctl_ficlone(&to, &sample)) {
+        Ok(()) => Finding::good(NAME, true),
+        Err(Errno::XDEV) => {
+            Finding::note(NAME, false, Some("extract to the file system of the store, else files are copied"))
+        }
+        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL) => {
+            let advice = "files are copied; a store and a destination on one btrfs or XFS can share them";
+            Finding::note(NAME, false, Some(advice))
+        }
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+            Finding::note(NAME, Value::Unknown, Some("run it in a directory that you can write to"))
+        }
+        Err(errno) => Finding::note(NAME, format!("cannot be tried: {errno}"), None),
+    })
+}

@@ -1,0 +1,383 @@
+//! Tests with a helper that was taken over: a thread at the other end of the socket that sends what it likes.
+//!
+//! The client must end the conversation with an error of the right class, without reading a byte of what came, and
+//! without waiting longer than it said. What a real helper does is not tested here.
+#![allow(clippy::disallowed_methods, reason = "the other end opens what it likes")]
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cstor_proto::{
+    Channel, Confinement, Enforced, LayerHandle, MAX_BATCH, Ready, Refusal, RelPath, Reply, Request, VERSION,
+    VersionRange,
+};
+use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, memfd_create, open};
+use rustix::io::write;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::conversation::Conversation;
+use super::error::BadDescriptor;
+use super::helper_process::HelperProcess;
+use super::patience::Patience;
+use super::proxied::ask_in_batches;
+use super::{OpenedFile, SourceError};
+use crate::error::ErrorKind;
+
+/// Long enough for a loaded machine to answer, short enough for a test to wait out.
+const SOON: Duration = Duration::from_millis(400);
+const PATIENCE: Patience = Patience { start: SOON, start_with_another: SOON, notice: SOON, answer: SOON, end: SOON };
+/// Set for the test that needs a process of its own.
+const ALONE: &str = "CSTOR_TEST_ALONE";
+
+/// A client whose helper is `peer`, in a thread of its own.
+fn against(peer: impl FnOnce(Channel, OwnedFd) + Send + 'static) -> HelperProcess {
+    let (ours, theirs) = Channel::pair().unwrap();
+    let raw = theirs.try_clone().unwrap();
+    let theirs = Channel::from_fd(theirs).unwrap();
+    thread::spawn(move || peer(theirs, raw));
+    HelperProcess::over(Conversation::over(ours, PATIENCE, &Default::default()), PATIENCE)
+}
+
+fn ready(version: u16, effective: u64) -> Reply {
+    let confinement = Confinement {
+        effective,
+        regainable: effective,
+        no_new_privs: true,
+        nobody: true,
+        landlock: Enforced::Fully,
+        seccomp: true,
+        mapped_uids: 65_537,
+        mapped_gids: 65_537,
+    };
+    Reply::Ready(Ready { version, confinement })
+}
+
+fn names(count: usize) -> Vec<RelPath> {
+    (0..count).map(|n| RelPath::clean(format!("file{n}").as_bytes()).unwrap()).collect()
+}
+
+/// Asks for so many files of the file system of `file`, at most `batch` at once.
+fn ask(
+    helper: &mut HelperProcess,
+    count: usize,
+    mut batch: usize,
+    device: u64,
+) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+    ask_in_batches(helper, LayerHandle(0), &names(count), &mut batch, device)
+}
+
+/// The number that was asked for in the next request, or none when the client is gone.
+fn asked(channel: &mut Channel) -> Option<usize> {
+    match channel.receive::<Request>(0) {
+        Ok((Request::Open { names, .. }, _)) => Some(names.len()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_number_of_descriptors_that_was_not_announced_ends_it() {
+    let file = tempfile::tempfile().unwrap();
+    let device = fstat(&file).unwrap().st_dev;
+    // asked, answers that say yes, answers that say no, descriptors
+    let table = [
+        (1, 1, 0, 0),
+        (1, 1, 0, 2),
+        (1, 0, 1, 1),
+        (3, 3, 0, 2),
+        (3, 2, 1, 3),
+        (3, 3, 0, 4),
+        (3, 3, 0, 253),
+        (3, 2, 0, 2),
+        (3, 4, 0, 3),
+        (3, 4, 0, 4),
+        (3, 0, 0, 0),
+        (MAX_BATCH, MAX_BATCH, 0, MAX_BATCH + 1),
+    ];
+    for (count, yes, no, sent) in table {
+        let mut helper = against(move |mut channel, _raw| {
+            asked(&mut channel);
+            let path = open("/proc/self/exe", OFlags::RDONLY, Mode::empty()).unwrap();
+            let answers = vec![Ok(()); yes].into_iter().chain(vec![Err(Refusal::NotFound); no]).collect();
+            let _ = channel.send(&Reply::Opened(answers), &vec![path.as_fd(); sent]);
+            asked(&mut channel);
+        });
+        let refused = ask(&mut helper, count, MAX_BATCH, device).unwrap_err();
+        let miscounted = matches!(refused, SourceError::Descriptor { what: BadDescriptor::Miscounted });
+        assert!(miscounted, "{count} asked, {yes} + {no} answered, {sent} sent: {refused}");
+        assert_eq!(refused.kind(), ErrorKind::Helper);
+    }
+}
+
+#[test]
+fn only_a_plain_file_of_the_layer_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("file");
+    let opened = |flags| -> OwnedFd { open(&place, flags | OFlags::CREATE, Mode::from(0o600)).unwrap() };
+    let device = fstat(opened(OFlags::RDWR)).unwrap().st_dev;
+    let memfd = memfd_create("x", MemfdFlags::empty()).unwrap();
+    let again =
+        |fd: &OwnedFd| open(format!("/proc/self/fd/{}", fd.as_raw_fd()), OFlags::RDONLY, Mode::empty()).unwrap();
+    let (pipe, full) = rustix::pipe::pipe().unwrap();
+    write(&full, b"must not be read").unwrap();
+    let watched = pipe.try_clone().unwrap();
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let system = |path: &str, flags| open(path, flags, Mode::empty()).unwrap();
+    let table = [
+        ("a pipe", pipe, BadDescriptor::NotRegular),
+        ("a directory", open(directory.path(), OFlags::RDONLY, Mode::empty()).unwrap(), BadDescriptor::NotRegular),
+        ("a device", system("/dev/null", OFlags::RDONLY), BadDescriptor::NotRegular),
+        ("a terminal's master", system("/dev/ptmx", OFlags::RDONLY | OFlags::NOCTTY), BadDescriptor::NotRegular),
+        ("O_PATH", open(&place, OFlags::PATH, Mode::empty()).unwrap(), BadDescriptor::NotReadOnly),
+        ("O_RDWR", opened(OFlags::RDWR), BadDescriptor::NotReadOnly),
+        ("O_WRONLY", opened(OFlags::WRONLY), BadDescriptor::NotReadOnly),
+        ("a memfd", again(&memfd), BadDescriptor::OtherDevice),
+        ("a memfd to write to", memfd, BadDescriptor::NotReadOnly),
+        ("a file of /proc", system("/proc/self/status", OFlags::RDONLY), BadDescriptor::OtherDevice),
+        (
+            "a file of /sys",
+            system("/sys/kernel/mm/transparent_hugepage/enabled", OFlags::RDONLY),
+            BadDescriptor::OtherDevice,
+        ),
+        ("a socket", socket.into(), BadDescriptor::NotReadOnly),
+    ];
+    for (what, fd, wanted) in table {
+        let mut helper = against(move |mut channel, _raw| {
+            asked(&mut channel);
+            channel.send(&Reply::Opened(vec![Ok(())]), &[fd.as_fd()]).unwrap();
+            asked(&mut channel);
+        });
+        let refused = ask(&mut helper, 1, 1, device).unwrap_err();
+        assert!(matches!(refused, SourceError::Descriptor { what } if what == wanted), "{what}: {refused}");
+        assert_eq!(refused.kind(), ErrorKind::Helper, "{what}");
+    }
+    let mut unread = [0; 16];
+    assert_eq!(rustix::io::read(&watched, &mut unread), Ok(16), "nothing was read from the pipe");
+    // And a good one is taken, so that the table means something.
+    let good = opened(OFlags::RDONLY);
+    let mut helper = against(move |mut channel, _raw| {
+        asked(&mut channel);
+        channel.send(&Reply::Opened(vec![Ok(())]), &[good.as_fd()]).unwrap();
+    });
+    assert!(ask(&mut helper, 1, 1, device).unwrap().remove(0).is_ok());
+}
+
+#[test]
+fn an_end_of_the_conversation_itself_is_not_taken() {
+    let device = fstat(tempfile::tempfile().unwrap()).unwrap().st_dev;
+    // The helper's own end, and the client's.
+    for own in [true, false] {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let client_end = ours.as_fd().try_clone_to_owned().unwrap();
+        let helper_end = theirs.try_clone().unwrap();
+        let mut peer = Channel::from_fd(theirs).unwrap();
+        let ended = thread::spawn(move || {
+            asked(&mut peer);
+            let fd = if own { &helper_end } else { &client_end };
+            peer.send(&Reply::Opened(vec![Ok(())]), &[fd.as_fd()]).unwrap();
+            drop((helper_end, client_end));
+            // The client has closed what it got: nothing keeps the conversation open.
+            while peer.receive::<Request>(0).is_ok() {}
+        });
+        let mut helper = HelperProcess::over(Conversation::over(ours, PATIENCE, &Default::default()), PATIENCE);
+        let refused = ask(&mut helper, 1, 1, device).unwrap_err();
+        assert!(matches!(refused, SourceError::Descriptor { what: BadDescriptor::NotReadOnly }), "{own}: {refused}");
+        drop(helper);
+        ended.join().unwrap();
+    }
+}
+
+#[test]
+fn descriptors_where_none_belong_end_it() {
+    let mut helper = against(|mut channel, _raw| {
+        let _ = channel.receive::<Request>(0);
+        let file = tempfile::tempfile().unwrap();
+        let _ = channel.send(&Reply::TarSplit(Err(Refusal::NotFound)), &[file.as_fd()]);
+    });
+    let refused = helper.ask_open_tar_split(cstor_proto::StoreIndex(0), cstor_proto::LayerId::from_bytes([7; 32]));
+    assert!(matches!(refused, Err(SourceError::Unexpected)), "{refused:?}");
+    let mut helper = against(|channel, _raw| {
+        let file = tempfile::tempfile().unwrap();
+        let _ = channel.send(&ready(VERSION, 4), &[file.as_fd(), file.as_fd()]);
+        thread::sleep(SOON);
+    });
+    let refused = helper.await_ready(&[]);
+    assert!(matches!(refused, Err(SourceError::Descriptor { what: BadDescriptor::Miscounted })), "{refused:?}");
+}
+
+/// What a peer does instead of answering, and how long the client may take to see it.
+#[test]
+fn nothing_goes_on_for_ever() {
+    type Peer = fn(Channel, OwnedFd);
+    let device = fstat(tempfile::tempfile().unwrap()).unwrap().st_dev;
+    let table: [(&str, Peer, &str); 8] = [
+        ("silence", |_channel, _raw| thread::sleep(4 * SOON), "Silent"),
+        (
+            "half a wait of silence, then the end",
+            |channel, _raw| {
+                thread::sleep(SOON / 2);
+                drop(channel);
+            },
+            "Died",
+        ),
+        (
+            "one byte, and another every second",
+            |_channel, raw| {
+                for _ in 0..3 {
+                    let _ = write(&raw, &[4]);
+                    thread::sleep(SOON / 2);
+                }
+            },
+            "Channel",
+        ),
+        ("a stream without end", |_channel, raw| while write(&raw, &[0xff; 60 * 1024]).is_ok() {}, "Channel"),
+        (
+            "answers to other questions without end",
+            |channel, _raw| while channel.send(&Reply::Closed, &[]).is_ok() {},
+            "Unexpected",
+        ),
+        (
+            "a frame that is too long",
+            |_channel, raw| {
+                let _ = write(&raw, &[0; 61 * 1024]);
+                thread::sleep(SOON);
+            },
+            "Channel",
+        ),
+        (
+            "an empty datagram",
+            |_channel, raw| {
+                let _ = write(&raw, &[]);
+                drop(raw);
+            },
+            "Died",
+        ),
+        (
+            "a fault",
+            |mut channel, _raw| {
+                asked(&mut channel);
+                let _ = channel.send(&Reply::Fault(cstor_proto::Fault::Malformed), &[]);
+            },
+            "Fault",
+        ),
+    ];
+    for (what, peer, expected) in table {
+        let mut helper = against(move |channel, raw| {
+            // Only the peer's own end is open while it runs.
+            peer(channel, raw);
+        });
+        let began = Instant::now();
+        let refused = ask(&mut helper, 1, 1, device).unwrap_err();
+        let found = format!("{refused:?}");
+        assert!(found.starts_with(expected), "{what}: {found}");
+        assert_eq!(refused.kind(), ErrorKind::Helper, "{what}");
+        assert!(began.elapsed() < 3 * SOON, "{what}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn another_version_is_named_with_the_helper() {
+    let (older, newer) = (VERSION - 1, VERSION + 1);
+    let table = [
+        (Reply::Rejected(VersionRange { min: newer, max: newer }), newer),
+        (Reply::Rejected(VersionRange { min: older, max: older }), older),
+        (ready(newer, 4), newer),
+        (ready(older, 4), older),
+    ];
+    for (reply, version) in table {
+        let mut helper = against(move |channel, _raw| {
+            let _ = channel.send(&reply, &[]);
+            thread::sleep(SOON / 4);
+        });
+        let refused = helper.await_ready(&[]).unwrap_err();
+        let text = refused.to_string();
+        assert!(matches!(refused, SourceError::Version { .. }), "{text}");
+        assert_eq!(text, format!("/a/helper: speaks protocol {version} to {version}, cstor speaks {VERSION}"));
+    }
+    let mut helper = against(|channel, _raw| {
+        let _ = channel.send(&ready(VERSION, 0), &[]);
+        thread::sleep(SOON / 4);
+    });
+    assert!(matches!(helper.await_ready(&[]), Err(SourceError::Powerless { mapped_uids: 65_537, .. })));
+}
+
+/// A peer that opens the files in this process too, until the client asks again: what it holds, the client lacks.
+fn opener(mut channel: Channel, path: std::path::PathBuf) {
+    loop {
+        let Some(count) = asked(&mut channel) else { return };
+        let files: Vec<File> = (0..count).map_while(|_| File::open(&path).ok()).collect();
+        let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        // Without the files there is nothing to send, and the client waits in vain.
+        if fds.len() < count || channel.send(&Reply::Opened(vec![Ok(()); count]), &fds).is_err() {
+            return;
+        }
+        // Held until the answer has been taken; the next question may be waiting already.
+        let _ = rustix::event::poll(
+            &mut [rustix::event::PollFd::new(&channel, rustix::event::PollFlags::IN)],
+            Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 }),
+        );
+    }
+}
+
+/// No test of its own: it lowers the limit of the whole process, so it runs in one that the next test starts.
+#[test]
+#[ignore = "runs in a process of its own"]
+fn descriptors_that_do_not_fit_are_asked_for_again_alone() {
+    if std::env::var_os(ALONE).is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let device = fstat(File::create(&path).unwrap()).unwrap().st_dev;
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let free = |slots: u64| {
+        // The lowest number that is free is one more than all that are open, or less.
+        let next = u64::try_from(File::open("/dev/null").unwrap().as_raw_fd()).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(next + slots), maximum: hard }).unwrap();
+    };
+    // wanted, batch, slots free once both ends are open, comes to its end
+    for (wanted, batch, slots, complete) in [(12, 64, 16, true), (10, 64, 16, true), (128, 64, 16, false)] {
+        setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
+        let path = path.clone();
+        // A process of its own would hold its descriptors elsewhere; where so many are wanted, one file is sent often.
+        let mut helper = against(move |mut channel, _raw| match complete {
+            true => opener(channel, path),
+            false => {
+                let file = File::open(&path).unwrap();
+                while let Some(count) = asked(&mut channel) {
+                    let sent = channel.send(&Reply::Opened(vec![Ok(()); count]), &vec![file.as_fd(); count]);
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        // The peer must have its own file first.
+        thread::sleep(SOON / 4);
+        free(slots);
+        let mut remaining = batch;
+        let result = ask_in_batches(&mut helper, LayerHandle(0), &names(wanted), &mut remaining, device);
+        match result {
+            Ok(files) => {
+                assert!(complete && files.len() == wanted && files.iter().all(Result::is_ok), "{wanted}");
+            }
+            Err(error) => {
+                assert!(!complete && matches!(error, SourceError::DescriptorsLost), "{wanted}: {error:?}");
+                assert_eq!(error.kind(), ErrorKind::Limit);
+            }
+        }
+        if wanted > 10 {
+            assert!(remaining < batch, "{wanted}: the batch must have become smaller");
+        }
+    }
+}
+
+#[test]
+fn descriptors_that_do_not_fit_are_asked_for_again() {
+    let name = "source::hostile::descriptors_that_do_not_fit_are_asked_for_again_alone";
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let ended = alone.args(["--exact", name, "--ignored", "--test-threads=1"]).env(ALONE, "1").output().unwrap();
+    assert!(ended.status.success(), "{}", ended.stdout.escape_ascii());
+    assert!(ended.stdout.windows(8).any(|part| part == b"1 passed"), "{}", ended.stdout.escape_ascii());
+}

@@ -1,0 +1,115 @@
+//! A launcher that was started: what it prints, and its end.
+//!
+//! What it prints is kept for people; how it ends decides nothing, since a launcher can end well when its helper was
+//! killed.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, ChildStderr, ExitStatus};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use super::SourceError;
+use super::executable::Executable;
+use super::launcher::{self, Way};
+
+/// What is kept of its error output.
+const MAX_STDERR: usize = 4096;
+
+/// A running launcher, with the helper or on the way to it.
+#[derive(Debug)]
+pub(super) struct Started {
+    child: Child,
+    stderr: Option<ChildStderr>,
+    said: VecDeque<u8>,
+    ended: bool,
+}
+
+impl Started {
+    pub(super) fn start(way: Way, executable: &Executable, socket: OwnedFd) -> Result<Started, SourceError> {
+        let mut child = way.start(executable, socket)?;
+        let stderr = child.stderr.take();
+        let started = Started { child, stderr, said: VecDeque::new(), ended: false };
+        if let Some(stderr) = &started.stderr {
+            let unblocked = fcntl_getfl(stderr).and_then(|flags| fcntl_setfl(stderr, flags | OFlags::NONBLOCK));
+            // Dropping it ends it.
+            unblocked.map_err(|errno| SourceError::Spawn { launcher: way.name(), source: errno.into() })?;
+        }
+        Ok(started)
+    }
+
+    /// What to watch for output; none once it is closed.
+    pub(super) fn stderr(&self) -> Option<BorrowedFd<'_>> {
+        self.stderr.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Keeps the end of what was printed; a launcher that prints without end is not waited for.
+    pub(super) fn read_stderr(&mut self) {
+        let mut buffer = [0; MAX_STDERR];
+        let Some(stderr) = &mut self.stderr else { return };
+        match stderr.read(&mut buffer) {
+            Ok(0) => self.stderr = None,
+            Ok(length) => {
+                self.said.extend(buffer.get(..length).unwrap_or_default());
+                let surplus = self.said.len().saturating_sub(MAX_STDERR);
+                self.said.drain(..surplus);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.stderr = None,
+        }
+    }
+
+    /// What was printed so far, or the end of it.
+    pub(super) fn said(&self) -> Vec<u8> {
+        self.said.iter().copied().collect()
+    }
+
+    /// Waits for the launcher, which ends after the helper, and kills it if it does not. The socket must be closed.
+    pub(super) fn await_end(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        let mut pause = Duration::from_micros(200);
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                self.ended = true;
+                self.read_rest();
+                return Some(status);
+            }
+            // A full pipe would keep it from ending.
+            self.read_stderr();
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        tracing::warn!(pid = self.child.id(), "the launcher of the helper does not end; killing it");
+        self.kill();
+        None
+    }
+
+    /// Reads what is left after the end, but not for ever: another process may hold the pipe.
+    fn read_rest(&mut self) {
+        while self.stderr.is_some() && self.said.len() < MAX_STDERR {
+            let before = self.said.len();
+            self.read_stderr();
+            if self.said.len() == before {
+                break;
+            }
+        }
+    }
+
+    /// Ends it and all of its process group at once.
+    pub(super) fn kill(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            launcher::kill(&mut self.child);
+            self.read_rest();
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
