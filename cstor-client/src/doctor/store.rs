@@ -1,6 +1,8 @@
 //! The store: where it is and why, whether its locks are free, and whether files of it can be reflinked to a directory.
 
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, ioctl_ficlone, openat};
 use rustix::io::Errno;
@@ -15,6 +17,9 @@ const LOCKS: [(&str, &str); 3] = [
     ("lock.images", "overlay-images/images.lock"),
     ("lock.containers", "overlay-containers/containers.lock"),
 ];
+/// Every podman takes the locks for a moment; an extraction waits longer than this.
+const MOMENT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 /// Files that a store with anything in it has.
 const SAMPLES: [&str; 2] = ["overlay-layers/layers.json", "overlay-images/images.json"];
 
@@ -65,7 +70,14 @@ pub(super) fn examine(
 }
 
 fn lock(root: &Root, name: &'static str, path: &str) -> Finding {
-    match lock_state(root, path) {
+    let deadline = Instant::now() + MOMENT;
+    let state = loop {
+        match lock_state(root, path) {
+            LockState::Held(_) if Instant::now() < deadline => sleep(PAUSE),
+            state => break state,
+        }
+    };
+    match state {
         LockState::Free => Finding::good(name, "free"),
         LockState::Missing => Finding::good(name, "no such file, so nobody locks it"),
         LockState::Unknown(errno) => Finding::note(name, format!("cannot be asked for: {errno}"), None),
