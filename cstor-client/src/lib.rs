@@ -24,6 +24,11 @@ pub mod entry;
 pub mod error;
 pub mod extract;
 mod flow;
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    //! What `tests/fuzz` calls, and nobody else.
+    pub use crate::source::take_answer;
+}
 pub mod helper;
 mod image;
 mod layer;

@@ -45,5 +45,16 @@ fn enter_and_serve(measures: Measures) -> Result<Exit, Exit> {
     }
     confine::leave_surroundings()?;
     let channel = stdin().try_clone_to_owned().ok().and_then(|fd| Channel::from_fd(fd).ok());
-    Ok(session::serve(channel.ok_or(Exit::NoChannel)?, own_namespace, measures))
+    Ok(session::serve(channel.ok_or(Exit::NoChannel)?, |channel, roots| {
+        if own_namespace {
+            confine::check_namespace()?;
+        }
+        confine::confine(channel, roots, measures)
+    }))
+}
+
+/// Serves one client with all the rights of this process, which goes on afterwards.
+#[cfg(fuzzing)]
+pub fn serve_unconfined(channel: Channel) -> Exit {
+    session::serve(channel, |_, _| confine::report(false).map_err(|_| Exit::Confinement))
 }

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
-use cstor_proto::{Channel, ChannelError, Fault, MAGIC, MAX_ROOTS, Ready, Reply, Request, VERSION, VersionRange};
+use cstor_proto::{
+    Channel, ChannelError, Confinement, Fault, MAGIC, MAX_ROOTS, Ready, Reply, Request, VERSION, VersionRange,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
 
 use crate::answer::{Answer, answer_close_layer, answer_open, answer_open_layer, answer_open_tar_split};
-use crate::confine::{self, Measures};
 use crate::exit::Exit;
 use crate::layers::Layers;
 
@@ -21,8 +22,9 @@ const HELLO_WAIT: Duration = Duration::from_secs(30);
 /// What this build speaks.
 const VERSIONS: VersionRange = VersionRange { min: VERSION, max: VERSION };
 
-pub(crate) fn serve(mut channel: Channel, own_namespace: bool, measures: Measures) -> Exit {
-    match converse(&mut channel, own_namespace, measures) {
+/// Serves one client. `confine` is called between `Hello`, which brings the roots, and `Ready`, which reports it.
+pub(crate) fn serve(mut channel: Channel, confine: impl Confine) -> Exit {
+    match converse(&mut channel, confine) {
         Err(Stop::Fault(fault)) => {
             // The peer may be gone already; the exit code says the same.
             let _ = channel.send(&Reply::Fault(fault), &[]);
@@ -56,12 +58,14 @@ impl From<ChannelError> for Stop {
     }
 }
 
-fn converse(channel: &mut Channel, own_namespace: bool, measures: Measures) -> Result<Exit, Stop> {
+/// Gives up privileges for good.
+pub(crate) trait Confine: FnOnce(&Channel, &[OwnedFd]) -> Result<Confinement, Exit> {}
+
+impl<F: FnOnce(&Channel, &[OwnedFd]) -> Result<Confinement, Exit>> Confine for F {}
+
+fn converse(channel: &mut Channel, confine: impl Confine) -> Result<Exit, Stop> {
     let roots = greet(channel)?;
-    if own_namespace {
-        confine::check_namespace().map_err(Stop::Exit)?;
-    }
-    let confinement = confine::confine(channel, &roots, measures).map_err(Stop::Exit)?;
+    let confinement = confine(channel, &roots).map_err(Stop::Exit)?;
     channel.send(&Reply::Ready(Ready { version: VERSION, confinement }), &[])?;
     let mut layers = Layers::default();
     loop {

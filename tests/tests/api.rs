@@ -1096,7 +1096,9 @@ fn as_another_process() {
             let _ = std::io::stdin().read(&mut [0]);
         }
         ["thread", root] => {
-            let storage = ProxiedStorage::open_with_options(root, &[""; 0], HelperOptions::new().policy(HelperPolicy::Always)).unwrap();
+            let storage =
+                ProxiedStorage::open_with_options(root, &[""; 0], HelperOptions::new().policy(HelperPolicy::Always))
+                    .unwrap();
             let read = || storage.layers().unwrap()[0].open_file_std("etc/passwd").map(drop);
             std::thread::scope(|scope| scope.spawn(read).join()).unwrap().unwrap();
             // The thread is gone for the program before it is for the kernel.

@@ -36,6 +36,8 @@ pub(crate) use launcher::HELPER_MARK;
 pub(crate) use launcher::Way;
 pub use options::{HelperOptions, HelperPolicy, Launcher};
 pub(crate) use proxied::Proxied;
+#[cfg(fuzzing)]
+pub use proxied::take_answer;
 
 use crate::chain::ChainLayer;
 

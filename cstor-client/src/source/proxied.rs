@@ -223,6 +223,15 @@ fn pair(
     Ok(files)
 }
 
+/// What is made of an answer to a question for so many files: for each of them its descriptor and size, or none if it
+/// was refused; nothing if the answer as a whole is not taken.
+#[cfg(fuzzing)]
+pub fn take_answer(frame: &[u8], fds: Vec<OwnedFd>, asked: usize, device: u64) -> Option<Vec<Option<(OwnedFd, u64)>>> {
+    let Ok(cstor_proto::Reply::Opened(answers)) = cstor_proto::decode(frame) else { return None };
+    let files = pair(answers, fds, asked, device).ok()?;
+    Some(files.into_iter().map(|file| file.ok().map(|file| (file.fd, file.size))).collect())
+}
+
 /// Checks a descriptor from the helper and gives the size of its file.
 fn checked_size(fd: &OwnedFd, device: u64) -> Result<u64, SourceError> {
     let bad = |what| SourceError::Descriptor { what };

@@ -106,7 +106,7 @@ pub(crate) fn confine(channel: &Channel, roots: &[OwnedFd], measures: Measures) 
     Ok(report)
 }
 
-fn report(nobody: bool) -> Result<Confinement, Errno> {
+pub(crate) fn report(nobody: bool) -> Result<Confinement, Errno> {
     let (effective, regainable) = caps::held()?;
     Ok(Confinement {
         effective,

@@ -48,13 +48,17 @@ fn store() -> &'static Store {
             fs::write(path, "inside").expect("a file");
         }
         fs::write(dir.path().join("outside"), "outside").expect("a file");
-        for (name, target) in [("l", "d"), ("up", "../../.."), ("abs", "/etc"), ("passwd", "/etc/passwd"), ("loop", "loop")] {
+        for (name, target) in
+            [("l", "d"), ("up", "../../.."), ("abs", "/etc"), ("passwd", "/etc/passwd"), ("loop", "loop")]
+        {
             std::os::unix::fs::symlink(target, diff.join(name)).expect("a link");
         }
-        let root = open(dir.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("the root");
+        let root =
+            open(dir.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("the root");
         let layer = open(&diff, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("the layer");
         mknodat(&layer, "fifo", FileType::Fifo, Mode::from(0o644), 0).expect("a FIFO");
-        let allowed = inside.iter().map(|path| fs::metadata(path).map(|stat| (stat.dev(), stat.ino())).expect("a file"));
+        let allowed =
+            inside.iter().map(|path| fs::metadata(path).map(|stat| (stat.dev(), stat.ino())).expect("a file"));
         Store { root, allowed: allowed.collect(), _dir: dir }
     })
 }
@@ -102,7 +106,8 @@ fn look(socket: &OwnedFd, store: &Store) {
 fuzz_target!(|data: &[u8]| {
     let Some((&mode, mut rest)) = data.split_first() else { return };
     let store = store();
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("sockets");
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("sockets");
     let hello = Request::Hello { magic: MAGIC, versions: VersionRange { min: VERSION, max: VERSION }, roots: 1 };
     let mut root = vec![store.root.as_fd()];
     if mode & 1 != 0 {
