@@ -146,3 +146,39 @@ fn a_directory_of_someone_else_gets_nothing() {
     let ended = run(lab.cstor(Who::User, &store).args(["extract", "localhost/tool"]).arg(scratch.path().join("out")));
     assert_refused(lab, &ended, 10, scratch.path(), "a directory of root, 0700");
 }
+
+#[test]
+fn closed_standard_streams_confuse_nothing() {
+    let lab = lab_or_skip!();
+    let store = lab.store(Fs::Xfs, "local");
+    let shown = lab.podman_shows("localhost/private");
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        let scratch = lab.scratch(Who::User, Fs::Xfs);
+        let script = format!("exec \"$@\" {closed}");
+        let mut command = lab.command(Who::User, "sh");
+        command.args(["-c", &script, "sh"]).arg(lab.executable("cstor")).arg("--root").arg(&store);
+        let ended =
+            run(command.args(["--helper", "always", "extract", "localhost/private"]).arg(scratch.path().join("out")));
+        assert_eq!(ended.code(), 0, "{closed}: {}", ended.stderr);
+        assert_eq!(ended.leftovers(), [""; 0], "{closed}");
+        assert_same(&shown, &tree::list(&scratch.path().join("out")).unwrap(), Sight::PLAIN, closed);
+    }
+}
+
+#[test]
+fn a_launcher_that_prints_without_end_is_heard_but_not_kept() {
+    let lab = lab_or_skip!();
+    let noise = "yes | head -c 10000000";
+    let works = format!("{noise}; {noise} >&2; exec unshare --map-root-user --map-auto \"$@\"");
+    let fails = format!("{noise} >&2; echo 'the last words' >&2; exit 9");
+    for (commands, code) in [(works, 0), (fails, 7)] {
+        let scratch = lab.scratch(Who::User, Fs::Xfs);
+        let launcher = Launcher::of(lab, &commands);
+        let mut command = lab.cstor(Who::User, &lab.store(Fs::Xfs, "local"));
+        command.args(["--launcher", "podman", "extract", "localhost/private"]).arg(scratch.path().join("out"));
+        let ended = run(launcher.before(&mut command));
+        assert_eq!(ended.code(), code, "{}", ended.stderr.chars().take(500).collect::<String>());
+        assert!(ended.stderr.len() < 10_000, "{} bytes of errors", ended.stderr.len());
+        assert!(code == 0 || ended.stderr.contains("the last words"), "{}", ended.stderr);
+    }
+}
