@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cstor_helper::open;
 use cstor_proto::{LayerDir, LayerId, Refusal};
 
-use crate::source::descriptor_limit;
+use crate::descriptors::descriptor_limit;
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).

@@ -11,13 +11,14 @@ use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::ChainLayer;
+use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
 use crate::entry::crc64::Crc64;
 use crate::entry::{Content, Entry, Header, Member};
 use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
 use crate::layer::Entries;
 use crate::sink::SinkError;
-use crate::source::{FileSource, OpenedFile, descriptor_limit};
+use crate::source::{FileSource, OpenedFile};
 
 /// Contents that are open at a time: enough to fill a message to the helper and answer from the next.
 const WINDOW: usize = 64;

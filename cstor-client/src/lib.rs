@@ -17,6 +17,7 @@
 
 mod chain;
 mod contents;
+mod descriptors;
 mod digest;
 #[cfg(feature = "cli")]
 pub mod doctor;

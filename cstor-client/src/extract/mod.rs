@@ -33,10 +33,11 @@ pub(crate) use meta::belongs_to_host;
 pub use report::{Losses, Progress, Report, Silent};
 
 use crate::chain::Chain;
+use crate::descriptors::descriptor_limit;
 use crate::image::Image;
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
-use crate::source::{Escalating, descriptor_limit};
+use crate::source::Escalating;
 use destination::Staging;
 use from_chain::FromChain;
 use hook::Hook;

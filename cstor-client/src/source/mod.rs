@@ -22,7 +22,6 @@ pub(crate) mod subids;
 use std::os::fd::OwnedFd;
 
 use cstor_proto::{Refusal, RelPath};
-use rustix::process::{Resource, getrlimit};
 
 pub(crate) use direct::Direct;
 pub use error::{BadDescriptor, SourceError};
@@ -40,12 +39,6 @@ pub(crate) use proxied::Proxied;
 pub use proxied::take_answer;
 
 use crate::chain::ChainLayer;
-
-/// How many descriptors this process may have; who opens many at a time takes a share of it.
-pub(crate) fn descriptor_limit() -> usize {
-    let limit = getrlimit(Resource::Nofile).current;
-    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
-}
 
 /// Who opened a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use cstor_proto::{LayerDir, LayerHandle, LayerId, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath};
 use rustix::fs::{Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open};
-use rustix::process::{Resource, getrlimit};
 
 use super::error::BadDescriptor;
 use super::helper_process::HelperProcess;
 use super::{By, FileSource, OpenedFile, SharedHelper, SourceError};
 use crate::chain::ChainLayer;
+use crate::descriptors::descriptor_limit;
 use crate::store::Shared;
 
 /// Questions that wait for an answer at once: the helper opens while the client works.
@@ -72,8 +72,7 @@ impl Proxied {
 
 impl Limits {
     fn of_this_process() -> Limits {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let limit = descriptor_limit();
         let free = limit.saturating_sub(open_descriptors());
         // The batches in flight take at most half of what is free.
         Limits { batch: (free / (2 * IN_FLIGHT)).clamp(1, MAX_BATCH), handles: (limit / 4).clamp(1, MAX_HANDLES) }
