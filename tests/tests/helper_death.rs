@@ -7,6 +7,7 @@ use cstor_tests::lab::{Fs, Lab, Launcher, Who, assert_refused};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{Ended, run};
 use cstor_tests::tree::{self, Sight, assert_same};
+use std::collections::BTreeSet;
 use std::fs;
 use tempfile::TempDir;
 
@@ -122,4 +123,49 @@ fn a_helper_whose_call_fails_once_says_so_or_ends() {
         }
     }
     assert!(failed > 20, "only {failed} calls failed");
+}
+
+/// What the sandbox is made of; without one of them it is not complete.
+const SETUP: [&str; 8] = [
+    "landlock_create_ruleset",
+    "landlock_add_rule",
+    "landlock_restrict_self",
+    "seccomp",
+    "setgroups",
+    "setresgid",
+    "setresuid",
+    "capset",
+];
+
+#[test]
+fn any_system_call_of_the_helper_may_be_refused() {
+    let lab = lab_or_skip!();
+    let launcher =
+        Launcher::of(lab, "exec unshare --map-root-user --map-auto strace -f -qq -o \"${0%/*}/trace\" \"$@\"");
+    let (_scratch, ended) = extract(lab, &launcher, &[]);
+    assert_eq!(ended.code(), 0, "traced and undisturbed: {}", ended.stderr);
+    let trace = fs::read_to_string(launcher.path().join("trace")).expect("a trace");
+    let name = |line: &str| Some(line.split_once(' ')?.1.trim().split_once('(')?.0.to_owned());
+    let calls: BTreeSet<String> = trace.lines().filter_map(name).collect();
+    for call in SETUP {
+        assert!(calls.contains(call), "{call} is not called: {calls:?}");
+    }
+    for call in calls.iter().filter(|call| !["execve", "exit_group"].contains(&call.as_str())) {
+        let wrap = format!("strace -f -qq -o /dev/null -e trace={call} -e inject={call}:error=EPERM:when=1");
+        let what = format!("the first {call} is refused");
+        let (scratch, ended) = extract(lab, &Launcher::new(lab, &wrap), &[]);
+        match ended.code() {
+            // It could do without.
+            0 => assert_eq!(ended.leftovers(), [""; 0], "{what}"),
+            6 | 7 => assert_refused(lab, &ended, ended.code(), scratch.path(), &what),
+            code => panic!("{what}: {code} {}", ended.stderr),
+        }
+        if SETUP.contains(&call.as_str()) {
+            let scratch = lab.scratch(Who::User, Fs::Xfs);
+            let mut command = lab.cstor(Who::User, &lab.store(Fs::Xfs, "local"));
+            command.args(["--require-sandbox", "extract", IMAGE]).arg(scratch.path().join("out"));
+            let ended = run(Launcher::new(lab, &wrap).before(&mut command));
+            assert_refused(lab, &ended, 7, scratch.path(), &format!("{what}, but the sandbox is required"));
+        }
+    }
 }
