@@ -4,11 +4,12 @@
 //! other users of the user namespace, and [`extract::Extractor`] turns an image into a directory by
 //! reflink. `docs/architecture.md` shows how the modules hang together.
 //!
-//! ```no_run
+//! ```
 //! # use cstor_client::Storage;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let storage = Storage::discover()?;
-//! for layer in storage.image("localhost/app")?.layers()? {
+#![doc = include_str!("example_store.txt")]
+//! let storage = Storage::open(root)?;
+//! for layer in storage.image("localhost/demo")?.layers()? {
 //!     println!("{} {:?}", layer.id(), layer.diff_size());
 //! }
 //! # Ok(())

@@ -36,14 +36,15 @@ const ASIDE: &str = "contents";
 /// and leave nothing themselves. All options of `extractor` hold, except that contents which stand in a stream are
 /// always copied. No checksum comes with a stream, so nothing is held against one.
 ///
-/// ```no_run
+/// ```
 /// # use cstor_client::{Layer, Storage, extract::Extractor, splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD}};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let layer = Layer::open(&Storage::discover()?, "0f1e2d")?;
+#[doc = include_str!("../example_store.txt")]
+/// let layer = Layer::open(&Storage::open(root)?, "aee32ac4")?;
 /// let (mut stream, mut files) = (Vec::new(), Collect::new(200));
 /// layer.splitfdstream(&mut stream, &mut files, DEFAULT_INLINE_THRESHOLD)?;
 /// let files = files.into_files();
-/// splitfdstream::extract([(&stream[..], &files[..])], "rootfs", &Extractor::new())?;
+/// splitfdstream::extract([(&stream[..], &files[..])], rootfs, &Extractor::new())?;
 /// # Ok(())
 /// # }
 /// ```

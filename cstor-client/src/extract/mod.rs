@@ -76,12 +76,13 @@ struct Options {
 
 /// Extracts images.
 ///
-/// ```no_run
+/// ```
 /// # use cstor_client::{ProxiedStorage, extract::Extractor};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # cstor_client::init_if_helper();
-/// let storage = ProxiedStorage::discover(Default::default())?;
-/// let report = Extractor::new().verify(true).extract(&storage.image("localhost/app")?, "rootfs")?;
+#[doc = include_str!("../example_store.txt")]
+/// let storage = ProxiedStorage::open(root)?;
+/// let report = Extractor::new().verify(true).extract(&storage.image("localhost/demo")?, rootfs)?;
 /// println!("{} files, {} bytes reflinked", report.files, report.reflinked_bytes);
 /// # Ok(())
 /// # }

@@ -98,10 +98,11 @@ impl Layer {
     /// Every file is held against its checksum, and with [`Verify::Digest`] all of it against the
     /// layer's digest and size. What was written before an error is not the layer.
     ///
-    /// ```no_run
+    /// ```
     /// # use cstor_client::{Layer, Storage, Verify};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let layer = Layer::open(&Storage::discover()?, "0f1e2d")?;
+    #[doc = include_str!("../example_store.txt")]
+    /// let layer = Layer::open(&Storage::open(root)?, "aee32ac4")?;
     /// let size = layer.export(std::io::sink(), Verify::Digest)?;
     /// assert_eq!(Some(size), layer.diff_size());
     /// # Ok(())
@@ -160,13 +161,14 @@ impl Layer {
 
     /// Opens one of its own files for reading; `name` means what it means in the layer's tar.
     ///
-    /// ```no_run
+    /// ```
     /// # use std::io::Read;
     /// # use cstor_client::{Layer, Storage};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let storage = Storage::discover()?;
-    /// let mut passwd = String::new();
-    /// Layer::open(&storage, "0f1e2d")?.open_file_std("etc/passwd")?.read_to_string(&mut passwd)?;
+    #[doc = include_str!("../example_store.txt")]
+    /// let storage = Storage::open(root)?;
+    /// let mut text = String::new();
+    /// Layer::open(&storage, "aee32ac4")?.open_file_std("etc/app.conf")?.read_to_string(&mut text)?;
     /// # Ok(())
     /// # }
     /// ```

@@ -1,13 +1,14 @@
 //! Copies of images for other programs: an OCI layout, or an archive of it or of Docker's form. The configuration
 //! stays as it is, and with it the image id; no layer is ever written that is not what the store says of it.
 //!
-//! ```no_run
+//! ```
 //! use cstor_client::Storage;
 //! use cstor_client::oci::{Compression, Copier, Destination};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let image = Storage::discover()?.image("localhost/app")?;
-//! let destination = Destination::parse("oci:layouts/app:v1")?;
+#![doc = include_str!("../../example_store.txt")]
+//! let image = Storage::open(root)?.image("localhost/demo")?;
+//! let destination = Destination::parse(format!("oci:{}:v1", rootfs.display()))?;
 //! let report = Copier::new().compression(Compression::Gzip).copy(&image, &destination)?;
 //! for change in &report.changes {
 //!     eprintln!("{change}");

@@ -5,10 +5,11 @@
 //! here. `docs/formats/splitfdstream.md` has the format and its sources. How files travel beside the stream
 //! is not decided here: a [`FileConsumer`] takes them, a [`FileSupply`] gives them.
 //!
-//! ```no_run
+//! ```
 //! # use cstor_client::{Layer, Storage, splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD}};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let layer = Layer::open(&Storage::discover()?, "0f1e2d")?;
+#![doc = include_str!("../../example_store.txt")]
+//! let layer = Layer::open(&Storage::open(root)?, "aee32ac4")?;
 //! let (mut stream, mut files) = (Vec::new(), Collect::new(200));
 //! layer.splitfdstream(&mut stream, &mut files, DEFAULT_INLINE_THRESHOLD)?;
 //! let files = files.into_files();
