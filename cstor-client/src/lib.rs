@@ -43,4 +43,4 @@ pub use sink::oci;
 pub use sink::splitfd as splitfdstream;
 pub use sink::splitfd::dir as splitdirfdstream;
 pub use source::HelperPolicy;
-pub use store::{Container, Storage};
+pub use store::{Container, Location, Storage};

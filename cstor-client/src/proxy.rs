@@ -11,7 +11,7 @@ use rustix::fs::{Dir, Mode, OFlags, open};
 use rustix::process::geteuid;
 
 use crate::source::{HELPER_MARK, HelperPolicy, SharedHelper, SourceError};
-use crate::store::{Storage, StoreError};
+use crate::store::{Location, Storage, StoreError};
 
 /// How many threads ran when [`init_if_helper`] was called; 0 if it was not.
 static THREADS_AT_INIT: AtomicUsize = AtomicUsize::new(0);
@@ -85,7 +85,12 @@ impl ProxiedStorage {
 
     /// The same without `async`.
     pub fn open(root: impl AsRef<Path>) -> Result<ProxiedStorage, StoreError> {
-        ProxiedStorage::build(HelperPolicy::Auto, |helper| Storage::open_with(root.as_ref(), &[], helper))
+        ProxiedStorage::open_at(&Location::new(root.as_ref()), HelperPolicy::Auto)
+    }
+
+    /// Opens a store whose parts lie in several places, as [`Storage::open_at`] does, with a helper as the policy says.
+    pub fn open_at(location: &Location, policy: HelperPolicy) -> Result<ProxiedStorage, StoreError> {
+        ProxiedStorage::build(policy, |helper| Storage::open_with(location, helper))
     }
 
     /// Opens the store that podman would use for this user, with a helper as the policy says.
@@ -100,8 +105,8 @@ impl ProxiedStorage {
         options: &[impl AsRef<str>],
         policy: HelperPolicy,
     ) -> Result<ProxiedStorage, StoreError> {
-        let additional = Storage::stores_in_options(options);
-        ProxiedStorage::build(policy, |helper| Storage::open_with(root.as_ref(), &additional, helper))
+        let location = Location::new(root.as_ref()).additional(Storage::stores_in_options(options));
+        ProxiedStorage::open_at(&location, policy)
     }
 
     fn build(

@@ -13,15 +13,9 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::conf::{StorageTable, image_stores_in_options};
+use super::location::Location;
 
 const ROOTFUL_ROOT: &str = "/var/lib/containers/storage";
-
-/// Where a store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Location {
-    pub(crate) root: PathBuf,
-    pub(crate) additional: Vec<PathBuf>,
-}
 
 /// What the decision depends on.
 pub(crate) trait Surroundings {
@@ -104,7 +98,8 @@ impl<'a> User<'a> {
         }
         let mut table = self.first_of(SYSTEM_CONFS.iter().map(PathBuf::from))?;
         if self.rootless() {
-            table.graphroot = None;
+            (table.graphroot, table.imagestore, table.runroot) = (None, None, None);
+            table.transient_store = None;
         }
         self.location(table)
     }
@@ -183,7 +178,24 @@ impl<'a> User<'a> {
             Some(options) => image_stores_in_options(options.to_str().unwrap_or_default()),
             None => table.additional_image_stores().into_iter().map(|path| self.expand(&path)).collect(),
         };
-        Ok(Location { root, additional })
+        let mut location = Location::new(root).additional(additional);
+        // Taken as it is: only the three roots are expanded (types/options.go).
+        location.image_store = table.imagestore.filter(|path| !path.is_empty()).map(PathBuf::from);
+        if table.transient_store == Some(true) {
+            location.transient = Some(match table.runroot.filter(|path| !path.is_empty()) {
+                Some(path) => self.expand(&path),
+                None => self.default_run_root(),
+            });
+        }
+        Ok(location)
+    }
+
+    fn default_run_root(&self) -> PathBuf {
+        match self.around.var("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+            _ if !self.rootless() => "/run/containers/storage".into(),
+            Some(dir) => Path::new(&dir).join("containers"),
+            None => format!("/run/user/{}/containers", self.uid).into(),
+        }
     }
 
     fn rootless_default(&self) -> Result<PathBuf, StoreError> {
