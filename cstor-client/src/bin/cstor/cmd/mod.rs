@@ -16,7 +16,7 @@ pub(crate) mod verify;
 pub(crate) mod whose;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Config, HelperPolicy, Image, ProxiedStorage};
+use cstor_client::{Config, HelperPolicy, Image, Location, ProxiedStorage, Storage};
 
 use crate::args::Store;
 use crate::exit::Failure;
@@ -34,7 +34,11 @@ pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
 pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
     let policy = HelperPolicy::from(store.helper);
     Ok(match &store.root {
-        Some(root) => ProxiedStorage::open_with_options(root, &store.storage_opt, policy)?,
+        Some(root) => {
+            let location = Location::new(root).additional(Storage::stores_in_options(&store.storage_opt));
+            let location = store.imagestore.iter().fold(location, |location, path| location.image_store(path));
+            ProxiedStorage::open_at(&location, policy)?
+        }
         None => ProxiedStorage::discover(policy)?,
     })
 }
