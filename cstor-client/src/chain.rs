@@ -6,13 +6,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cstor_helper::open;
-use cstor_proto::{LayerDir, LayerId, Refusal};
+use cstor_proto::{LayerDir, LayerId, Refusal, RelPath, StoreIndex};
 
 use crate::descriptors::descriptor_limit;
+use crate::digest::Digest;
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
 pub(crate) const MAX_LAYERS: usize = 500;
+
+/// How often the id map of a layer may have changed: podman does it once, when it makes the layer.
+const MAX_ID_MAPS: u16 = 8;
 
 /// Layers from the base up, each with the descriptors that could be opened while the store was locked.
 pub(crate) struct Chain {
@@ -24,10 +28,54 @@ pub(crate) struct Chain {
 #[derive(Debug)]
 pub(crate) struct ChainLayer {
     pub(crate) record: Arc<LayerRecord>,
+    /// What describes its members.
+    pub(crate) members: Members,
+    /// The description; none where it was refused or the descriptor limit was reached.
+    description: Option<OwnedFd>,
+    /// Where its contents may be, in the order in which they are looked for. All but mapped layers have one place.
+    pub(crate) dirs: Vec<ContentsDir>,
+    /// Whether contents lie under their digests, not under their names: a composefs layer.
+    pub(crate) flat: bool,
+}
+
+/// What describes the members of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// The tar-split file.
+    TarSplit,
+    /// The table of contents by which it was pulled; nobody ever had its tar.
+    Toc,
+}
+
+/// A directory with contents of a layer.
+#[derive(Debug)]
+pub(crate) struct ContentsDir {
+    pub(crate) at: DirId,
     /// None where it was refused or the descriptor limit was reached.
-    tar_split: Option<OwnedFd>,
-    /// Likewise.
-    pub(crate) diff: Option<OwnedFd>,
+    pub(crate) fd: Option<OwnedFd>,
+}
+
+/// Which directory; `layer` is another one than the chain's where a layer shares the contents of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DirId {
+    pub(crate) root: StoreIndex,
+    pub(crate) layer: LayerId,
+    pub(crate) dir: LayerDir,
+}
+
+impl ChainLayer {
+    /// Where the contents of a member are beneath the layer's directories: under the name, or in a flat layer under
+    /// the digest (pkg/chunked/internal/path/path.go, `RegularFilePathForValidatedDigest`).
+    pub(crate) fn place(&self, name: RelPath, digest: Option<Digest>) -> RelPath {
+        match digest.filter(|_| self.flat) {
+            Some(digest) => {
+                let hex = digest.hex();
+                let (first, rest) = hex.split_at_checked(2).unwrap_or((&hex, ""));
+                RelPath::clean(format!("{first}/{rest}").as_bytes()).unwrap_or(name)
+            }
+            None => name,
+        }
+    }
 }
 
 impl Chain {
@@ -84,8 +132,7 @@ impl Chain {
             let within_limit = layers_to_open(records.len());
             let mut layers = Vec::with_capacity(records.len());
             for (place, record) in records.into_iter().enumerate() {
-                let opened = if place < within_limit { open_parts(shared, &record)? } else { (None, None) };
-                layers.push(ChainLayer { record, tar_split: opened.0, diff: opened.1 });
+                layers.push(open_layer(shared, snapshot, record, place < within_limit)?);
             }
             Ok(layers)
         })?;
@@ -106,9 +153,9 @@ impl Chain {
         is_lost(&self.shared, &layer.record)
     }
 
-    /// Takes the tar-split file of the layer at `place`; none if it was not opened with the others.
-    pub(crate) fn take_tar_split(&mut self, place: usize) -> Option<OwnedFd> {
-        self.layers.get_mut(place)?.tar_split.take()
+    /// Takes the description of the layer at `place`; none if it was not opened with the others.
+    pub(crate) fn take_description(&mut self, place: usize) -> Option<OwnedFd> {
+        self.layers.get_mut(place)?.description.take()
     }
 }
 
@@ -117,17 +164,81 @@ fn layers_to_open(wanted: usize) -> usize {
     wanted.min(descriptor_limit() / 8)
 }
 
-fn open_parts(shared: &Shared, record: &LayerRecord) -> Result<(Option<OwnedFd>, Option<OwnedFd>), StoreError> {
-    let root = shared.root(record.root)?;
-    let part = |part, opened: Result<OwnedFd, Refusal>| match opened {
+/// Finds the parts of a layer, and keeps two of them open if `keep` is set.
+fn open_layer(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    record: Arc<LayerRecord>,
+    keep: bool,
+) -> Result<ChainLayer, StoreError> {
+    let (members, description) = match open::tar_split(shared.root(record.root)?.dir(), record.id) {
+        // What has a diff id had a tar-split.
+        Err(Refusal::NotFound) if record.has_toc && record.diff_digest.is_none() => {
+            (Members::Toc, Some(shared.open_toc(&record)?))
+        }
+        opened => (Members::TarSplit, allowed(&record, LayerPart::TarSplit, opened)?),
+    };
+    let mut dirs = contents_dirs(shared, &record, record.id)?;
+    if record.mapped {
+        // What needed no other owner was not copied when the layer was made.
+        if let Some(template) = snapshot.template(record.id) {
+            dirs.extend(contents_dirs(shared, &record, template)?);
+        }
+    }
+    let flat = dirs.first().is_some_and(|dir| is_flat(shared, dir.at));
+    let description = description.filter(|_| keep);
+    for dir in dirs.iter_mut().skip(usize::from(keep)) {
+        dir.fd = None;
+    }
+    Ok(ChainLayer { record, members, description, dirs, flat })
+}
+
+/// The directories with contents of a layer, the newest first: `diff`, and what changes of the id map left
+/// (overlay.go, `UpdateLayerIDMap`: it copies what gets other owners, and moves `diff` to `diff1`, `diff1` to `diff2`).
+fn contents_dirs(shared: &Shared, record: &LayerRecord, of: LayerId) -> Result<Vec<ContentsDir>, StoreError> {
+    let mut dirs = Vec::new();
+    let mut first = Err(Refusal::NotFound);
+    let mut root = record.root;
+    for (index, candidate) in shared.roots.search(record.root) {
+        (root, first) = (index, open::layer_dir(candidate.dir(), of, LayerDir::Diff));
+        if !matches!(first, Err(Refusal::NotFound)) {
+            break;
+        }
+    }
+    let fd = allowed(record, LayerPart::Diff, first)?;
+    let refused = fd.is_none();
+    dirs.push(ContentsDir { at: DirId { root, layer: of, dir: LayerDir::Diff }, fd });
+    for number in 1..=MAX_ID_MAPS {
+        let dir = LayerDir::DiffN(number);
+        let fd = match open::layer_dir(shared.root(root)?.dir(), of, dir) {
+            // Where this process may not look, the helper is asked when a file is missing.
+            Err(_) if refused => None,
+            Err(Refusal::NotFound) => break,
+            opened => allowed(record, LayerPart::Diff, opened)?,
+        };
+        dirs.push(ContentsDir { at: DirId { root, layer: of, dir }, fd });
+    }
+    Ok(dirs)
+}
+
+/// Whether a layer is one of composefs: a blob describes it, and `diff` holds its files by digest (overlay.go,
+/// `getComposefsData`). Only root can have such; what is out of reach is none.
+fn is_flat(shared: &Shared, at: DirId) -> bool {
+    let blob = format!("overlay/{}/composefs-data/composefs.blob", at.layer);
+    shared.root(at.root).is_ok_and(|root| root.has(&blob))
+}
+
+/// A part that was opened; none if this process may not, but the helper might.
+fn allowed(
+    record: &LayerRecord,
+    part: LayerPart,
+    opened: Result<OwnedFd, Refusal>,
+) -> Result<Option<OwnedFd>, StoreError> {
+    match opened {
         Ok(fd) => Ok(Some(fd)),
         Err(Refusal::Denied | Refusal::Unmapped) => Ok(None),
         Err(refusal) => Err(part_error(record, part, refusal)),
-    };
-    Ok((
-        part(LayerPart::TarSplit, open::tar_split(root.dir(), record.id))?,
-        part(LayerPart::Diff, open::layer_dir(root.dir(), record.id, LayerDir::Diff))?,
-    ))
+    }
 }
 
 /// The error for a part of a layer that cannot be opened outside of the lock: whether podman removed the

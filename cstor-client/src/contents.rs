@@ -50,9 +50,14 @@ fn deliver(
         let of_layer = |(entry, wanted): &(TreeEntry<'_>, bool)| *wanted && entry.inode.layer() == place;
         let names = window.iter().filter(|item| of_layer(item)).map(|(entry, _)| {
             let error = |invalid: cstor_proto::InvalidPath| read_error(layer.record.id, &entry.path, invalid.into());
-            RelPath::from_clean(entry.path.clone()).map_err(error)
+            let path = RelPath::from_clean(entry.path.clone()).map_err(error)?;
+            let digest = match entry.inode.kind() {
+                InodeKind::File { digest, .. } => *digest,
+                _ => None,
+            };
+            Ok(layer.place(path, digest))
         });
-        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let names = names.collect::<Result<Vec<_>, ReadError>>()?;
         if names.is_empty() {
             continue;
         }
@@ -62,7 +67,7 @@ fn deliver(
         }
     }
     for ((entry, _), file) in window.iter().zip(opened) {
-        let (Some(file), Some(layer), &InodeKind::File { size, crc }) =
+        let (Some(file), Some(layer), &InodeKind::File { size, crc, digest }) =
             (file, chain.layers().get(entry.inode.layer()), entry.inode.kind())
         else {
             visit(entry, None)?;
@@ -70,7 +75,8 @@ fn deliver(
         };
         let error = |problem: ContentProblem| read_error(layer.record.id, &entry.path, problem.into());
         let file = file.map_err(|refusal| error(ContentProblem::Refused(refusal)))?;
-        let contents = OpenContents::new(file, Content { size, crc }, layer.record.id, &entry.path).map_err(error)?;
+        let contents =
+            OpenContents::new(file, Content { size, crc, digest }, layer.record.id, &entry.path).map_err(error)?;
         visit(entry, Some(&contents))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::io;
 use cstor_proto::LayerId;
 use rustix::io::Errno;
 
-pub use crate::entry::HeaderError;
+pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
 pub use crate::layer::{ContentProblem, ReadError, ReadProblem};
 pub use crate::merge::{MergeError, MergeProblem};

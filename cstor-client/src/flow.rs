@@ -13,10 +13,9 @@ use sha2::{Digest as _, Sha256};
 use crate::chain::ChainLayer;
 use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
-use crate::entry::crc64::Crc64;
 use crate::entry::{Content, Entry, Header, Member};
 use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
-use crate::layer::Entries;
+use crate::layer::{Entries, Sum};
 use crate::sink::SinkError;
 use crate::source::{FileSource, OpenedFile};
 
@@ -89,7 +88,7 @@ impl<'a> OpenContents<'a> {
 
     /// Reads it from the beginning.
     pub(crate) fn reader(&'a self) -> ContentReader<'a> {
-        ContentReader { contents: self, crc: Crc64::new(), offset: 0 }
+        ContentReader { contents: self, sum: Sum::of(self.content), offset: 0 }
     }
 
     /// SHA-256 of all of it, which is checked on the way.
@@ -136,7 +135,7 @@ impl<'a> OpenContents<'a> {
 /// Reads contents and checks size and checksum; what it gave before an error is not to be used.
 pub(crate) struct ContentReader<'a> {
     contents: &'a OpenContents<'a>,
-    crc: Crc64,
+    sum: Sum,
     offset: u64,
 }
 
@@ -146,12 +145,7 @@ impl ContentReader<'_> {
         let OpenContents { file, content, .. } = self.contents;
         let left = content.size - self.offset;
         if left == 0 {
-            return match content.crc {
-                Some(wanted) if wanted != self.crc.value() => {
-                    Err(self.contents.damaged(ContentProblem::Crc { found: self.crc.value(), wanted }))
-                }
-                _ => Ok(0),
-            };
+            return self.sum.check().map(|()| 0).map_err(|problem| self.contents.damaged(problem));
         }
         let room = usize::try_from(left).unwrap_or(usize::MAX).min(space.len());
         let space = space.get_mut(..room).unwrap_or_default();
@@ -160,7 +154,7 @@ impl ContentReader<'_> {
         if length == 0 {
             return Err(self.contents.cut_short(self.offset));
         }
-        self.crc.update(space.get(..length).unwrap_or_default());
+        self.sum.update(space.get(..length).unwrap_or_default());
         self.offset += length as u64;
         Ok(length)
     }
@@ -179,6 +173,9 @@ pub(crate) fn pump<S: EntrySink>(
     source: &mut dyn FileSource,
     mut sink: S,
 ) -> Result<S::Output, Error> {
+    if S::EXACT && !entries.are_exact() {
+        return Err(ReadError { layer: layer.record.id, name: None, problem: ReadProblem::TocOnly }.into());
+    }
     let window = window();
     let mut waiting: VecDeque<Entry> = VecDeque::new();
     let mut ended = false;
@@ -220,9 +217,10 @@ fn deliver<S: EntrySink>(
     let wanted = waiting.iter().filter(|entry| is_wanted(sink, entry)).filter_map(|entry| entry.member.as_ref());
     let places = wanted.map(|member| {
         let name = &member.header.path;
-        RelPath::clean(name).map_err(|invalid| read_error(name, invalid.into()))
+        let path = RelPath::clean(name).map_err(|invalid| read_error(name, invalid.into()))?;
+        Ok(layer.place(path, member.content.and_then(|content| content.digest)))
     });
-    let places = places.collect::<Result<Vec<_>, _>>()?;
+    let places = places.collect::<Result<Vec<_>, ReadError>>()?;
     let mut opened = source.open_batch(layer, &places)?.into_iter();
     while let Some(entry) = waiting.pop_front() {
         let Some(member) = &entry.member else {

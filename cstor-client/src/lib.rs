@@ -52,4 +52,4 @@ pub use sink::Level;
 pub use sink::oci;
 pub use sink::splitfd as splitfdstream;
 pub use sink::splitfd::dir as splitdirfdstream;
-pub use store::{Container, Storage};
+pub use store::{Container, Location, Storage};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fs::{Dir, Mode, OFlags, open};
 
 use crate::source::{self, HELPER_MARK, HelperOptions, HelperPolicy, SharedHelper, SourceError};
-use crate::store::{Storage, StoreError};
+use crate::store::{Location, Storage, StoreError};
 
 /// How many threads ran when [`init_if_helper`] was called; 0 if it was not.
 static THREADS_AT_INIT: AtomicUsize = AtomicUsize::new(0);
@@ -86,7 +86,12 @@ impl ProxiedStorage {
 
     /// The same without `async`.
     pub fn open(root: impl AsRef<Path>) -> Result<ProxiedStorage, StoreError> {
-        ProxiedStorage::build(HelperOptions::default(), |helper| Storage::open_with(root.as_ref(), &[], helper))
+        ProxiedStorage::open_at(&Location::new(root.as_ref()), HelperOptions::default())
+    }
+
+    /// Opens a store whose parts lie in several places, as [`Storage::open_at`] does, with a helper as the options say.
+    pub fn open_at(location: &Location, helper: HelperOptions) -> Result<ProxiedStorage, StoreError> {
+        ProxiedStorage::build(helper, |helper| Storage::open_with(location, helper))
     }
 
     /// Opens the store that podman would use for this user, with a helper as the options say.
@@ -101,8 +106,8 @@ impl ProxiedStorage {
         options: &[impl AsRef<str>],
         helper: HelperOptions,
     ) -> Result<ProxiedStorage, StoreError> {
-        let additional = Storage::stores_in_options(options);
-        ProxiedStorage::build(helper, |helper| Storage::open_with(root.as_ref(), &additional, helper))
+        let location = Location::new(root.as_ref()).additional(Storage::stores_in_options(options));
+        ProxiedStorage::open_at(&location, helper)
     }
 
     fn build(

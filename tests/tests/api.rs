@@ -216,7 +216,7 @@ fn an_images_tree_is_known_without_its_files() {
             let what = match entry.inode.kind() {
                 // Its children are private.
                 InodeKind::Dir(..) => "d".to_owned(),
-                InodeKind::File { size, crc } => format!("f {size} {}", crc.is_some()),
+                InodeKind::File { size, crc, .. } => format!("f {size} {}", crc.is_some()),
                 InodeKind::Symlink(target) => format!("l {}", Escaped(target)),
                 other => format!("{other:?}"),
             };

@@ -5,6 +5,7 @@ use std::{fs::File, path::Path};
 
 use cstor_tests::forge::{
     Image, Layer, Store, Subject, Trial, dir, file,
+    store::digest,
     trial::{Verdict, table},
     whiteout,
 };
@@ -82,6 +83,50 @@ fn rename_top(trial: &Trial, id: &str) {
 
 fn text(trial: &Trial, path: &Path, text: &str) {
     trial.store.bytes(path, |bytes| *bytes = text.into());
+}
+
+/// Puts other bytes under a key, and brings images.json in line with them.
+fn big_data(trial: &Trial, key: &str, content: &Value) {
+    let bytes = content.to_string();
+    std::fs::write(trial.store.big_data(0, key), &bytes).expect("a file of the trial");
+    image(trial, |image| {
+        let names = image["big-data-names"].as_array_mut().expect("an array");
+        if !names.contains(&json!(key)) {
+            names.push(json!(key));
+        }
+        image["big-data-sizes"][key] = json!(bytes.len());
+        image["big-data-digests"][key] = json!(digest(bytes.as_bytes()));
+    });
+}
+
+fn manifest_list() -> Value {
+    json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [] })
+}
+
+/// Makes the top layer one of a partial pull without a tar-split, with this table of contents.
+fn only_toc(trial: &Trial, toc: Option<&str>) {
+    layers(trial, |layers| {
+        let layer = layers[1].as_object_mut().expect("an object");
+        layer.remove("diff-digest");
+        layer.insert("diff-size".into(), json!(-1));
+        layer.insert("big-data-names".into(), json!(["zstd-chunked-manifest"]));
+    });
+    trial.store.remove(&trial.store.tar_split(1));
+    if let Some(toc) = toc {
+        let dir = trial.store.root.join("overlay-layers").join(&trial.store.layers[1].id);
+        std::fs::create_dir(&dir).expect("a directory of the trial");
+        std::fs::write(dir.join("=enN0ZC1jaHVua2VkLW1hbmlmZXN0"), toc).expect("a file of the trial");
+    }
+}
+
+/// Of the contents "upper".
+const UPPERS_DIGEST: &str = "aee610558292023758a4229ddcf75f167c9904313a83cf795232ed7f7e2131c9";
+
+const UPPER: &str = r#"{"type":"reg","name":"etc/upper","mode":420,"size":5,"digest":"sha256:"#;
+
+/// A table of contents of the top layer, with this digest of its file.
+fn toc(digest: &str) -> String {
+    format!(r#"{{"version":1,"entries":[{UPPER}{digest}"}},{{"type":"reg","name":".wh.gone"}}]}}"#)
 }
 
 const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -219,6 +264,62 @@ const ROWS: &[Row] = &[
     }),
     row("A16 a layer of another diff id", Refusal(&[4], &["localhost/app", "<layer>"]), |t| {
         layers(t, |layers| layers[1]["diff-digest"] = json!(format!("sha256:{NOBODYS}")));
+    }),
+    row("unknown keys", Tree, |t| {
+        layers(t, |layers| layers[1]["later"] = json!({ "a": [1] }));
+        image(t, |image| image["later"] = json!([{}]));
+    }),
+    row("a size of -1", Tree, |t| layers(t, |layers| layers[1]["diff-size"] = json!(-1))),
+    row("no link ids", Tree, |t| t.store.remove(&t.store.root.join("overlay/l"))),
+    row("lower-layers names others", Tree, |t| {
+        for (name, content) in [("lower-layers", NOBODYS), ("lower", "l/NOTHING")] {
+            std::fs::write(t.store.overlay(1).join(name), content).expect("a file of the trial");
+        }
+    }),
+    row("the id is not that of the configuration", Tree, |t| {
+        let images = t.store.root.join("overlay-images");
+        std::fs::rename(images.join(&t.store.images[0]), images.join(NOBODYS)).expect("our own directory");
+        image(t, |image| image["id"] = json!(NOBODYS));
+    }),
+    row("a manifest list beside the manifest", Tree, |t| {
+        let list = manifest_list();
+        big_data(t, &format!("manifest-{}", digest(list.to_string().as_bytes())), &list);
+    }),
+    row("nothing but a manifest list", Refusal(&[5], &["<image>"]), |t| {
+        big_data(t, "manifest", &manifest_list());
+        image(t, |image| drop(image.as_object_mut().expect("an object").remove("layer")));
+    }),
+    row("a manifest of schema 1", Tree, |t| {
+        big_data(t, "manifest", &json!({ "schemaVersion": 1, "name": "app", "fsLayers": [], "history": [] }));
+    }),
+    row("mapped-layers holds no id", Refusal(&[4], &["images.json"]), |t| {
+        image(t, |image| image["mapped-layers"] = json!(["../../etc"]));
+    }),
+    row("only a table of contents", Tree, |t| only_toc(t, Some(&toc(UPPERS_DIGEST)))),
+    row("a table of contents with another digest", Refusal(&[4], &["etc/upper"]), |t| only_toc(t, Some(&toc(NOBODYS)))),
+    row("a table of contents without a digest", Refusal(&[4], &["etc/upper"]), |t| {
+        only_toc(t, Some(r#"{"version":1,"entries":[{"type":"reg","name":"etc/upper","mode":420,"size":5}]}"#))
+    }),
+    row("a damaged table of contents", Refusal(&[4], &["<layer>"]), |t| only_toc(t, Some("{\"version\":1"))),
+    row("a table of contents of version 2", Refusal(&[5], &["<layer>"]), |t| {
+        only_toc(t, Some(r#"{"version":2,"entries":[]}"#))
+    }),
+    row("a name that leads out of the layer", Refusal(&[4], &["<layer>"]), |t| {
+        only_toc(t, Some(r#"{"version":1,"entries":[{"type":"reg","name":"etc/.wh.../x"}]}"#))
+    }),
+    row("neither tar-split nor table of contents", Refusal(&[4], &["=enN0ZC1jaHVua2VkLW1hbmlmZXN0"]), |t| {
+        only_toc(t, None)
+    }),
+    row("no tar-split, but a diff id", Refusal(&[4], &["<layer>"]), |t| {
+        let mut before = Value::Null;
+        layers(t, |layers| before = layers[1].clone());
+        only_toc(t, Some(&toc(UPPERS_DIGEST)));
+        layers(t, |layers| layers[1]["diff-digest"] = before["diff-digest"].clone());
+    }),
+    row("A17 no lock file at all", Tree, |t| {
+        for lock in ["storage.lock", "userns.lock", "overlay-layers/layers.lock", "overlay-images/images.lock"] {
+            t.store.remove(&t.store.root.join(lock));
+        }
     }),
     row("A17 no layers.lock", Tree, |t| t.store.remove(&t.store.root.join("overlay-layers/layers.lock"))),
     row("A18 overlay/ID is a symlink to /", Refusal(&[4], &["<layer>"]), |t| t.store.symlink(&t.store.overlay(1), "/")),

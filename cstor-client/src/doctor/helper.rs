@@ -105,7 +105,7 @@ fn ranges(ids: Ids) -> Finding {
 
 fn start(storage: &Storage) -> Result<(Confinement, Way), SourceError> {
     let shared = storage.shared();
-    let roots: Vec<BorrowedFd<'_>> = shared.roots().iter().map(|root| root.dir()).collect();
+    let roots: Vec<BorrowedFd<'_>> = shared.roots.layered().iter().map(|root| root.dir()).collect();
     let helper = shared.helper.as_ref().ok_or(SourceError::Unexpected)?;
     helper.with(&roots, |process| process.facts().ok_or(SourceError::Unexpected))
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind};
 use crate::source::{HelperOptions, HelperPolicy, seen};
+use crate::store::Location;
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,20 +106,15 @@ impl From<&Path> for Value {
     }
 }
 
-/// Looks at the store at `root`, or at the one that podman uses, at its driver's `options`, at the helper as it would
-/// be used, and at `directory` as the place for a result.
-pub fn examine(
-    root: Option<&Path>,
-    options: &[impl AsRef<str>],
-    helper: HelperOptions,
-    directory: &Path,
-) -> Vec<Finding> {
+/// Looks at the store at `location`, or at the one that podman uses, at the helper as it would be used, and at
+/// `directory` as the place for a result.
+pub fn examine(location: Option<Location>, helper: HelperOptions, directory: &Path) -> Vec<Finding> {
     let not_needed = match helper.policy {
         HelperPolicy::Auto => seen::reads_everything(),
         HelperPolicy::Always => false,
         HelperPolicy::Never => true,
     };
-    let (mut findings, storage) = store::examine(root, options, helper);
+    let (mut findings, storage) = store::examine(location, helper);
     findings.extend(store::reflinks(storage.as_ref(), directory));
     findings.extend(helper::examine(storage.as_ref(), helper, not_needed));
     findings.extend(kernel::examine());

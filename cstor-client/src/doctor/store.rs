@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::{Finding, State, Value, shown};
 use crate::error::{Error, ErrorKind};
 use crate::source::{HelperOptions, SharedHelper};
-use crate::store::{LockState, Root, Storage, StoreError, locate, lock_state};
+use crate::store::{Location, LockState, Root, Storage, StoreError, locate, lock_state};
 
 const LOCKS: [(&str, &str); 3] = [
     ("lock.layers", "overlay-layers/layers.lock"),
@@ -24,29 +24,25 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SAMPLES: [&str; 2] = ["overlay-layers/layers.json", "overlay-images/images.json"];
 
 /// The store's findings, and the store itself where it can be opened.
-pub(super) fn examine(
-    root: Option<&Path>,
-    options: &[impl AsRef<str>],
-    helper: HelperOptions,
-) -> (Vec<Finding>, Option<Storage>) {
+pub(super) fn examine(location: Option<Location>, helper: HelperOptions) -> (Vec<Finding>, Option<Storage>) {
     let mut findings = Vec::new();
     // With the rights of a helper that may have any launcher; it is judged in `helper.rs`.
     let helper = SharedHelper::new(helper.require_sandbox(false), Default::default());
-    let located = match root {
-        Some(root) => {
+    let located = match location {
+        Some(location) => {
             findings.push(Finding::good("store.configuration", "--root"));
-            Ok((root.to_owned(), Storage::stores_in_options(options)))
+            Ok(location)
         }
-        None => locate().map(|location| {
-            let read: Vec<String> = location.read.iter().map(|path| shown(path)).collect();
+        None => locate().map(|located| {
+            let read: Vec<String> = located.read.iter().map(|path| shown(path)).collect();
             let read = if read.is_empty() { "none, so the default".to_owned() } else { read.join(", ") };
             findings.push(Finding::good("store.configuration", read));
-            (location.root, location.additional)
+            located.location
         }),
     };
-    let opened = located.and_then(|(root, additional)| {
-        let storage = Storage::open_with(&root, &additional, Some(helper));
-        storage.inspect_err(|_| findings.push(Finding::note("store.path", &*root, None)))
+    let opened = located.and_then(|location| {
+        let storage = Storage::open_with(&location, Some(helper));
+        storage.inspect_err(|_| findings.push(Finding::note("store.path", &*location.root, None)))
     });
     match opened {
         Err(error) => {
@@ -54,10 +50,16 @@ pub(super) fn examine(
             (findings, None)
         }
         Ok(storage) => {
-            for (place, root) in storage.shared().roots().iter().enumerate() {
-                findings.push(Finding::good(if place == 0 { "store.root" } else { "store.additional" }, root.path()));
+            let roots = &storage.shared().roots;
+            for (place, root) in roots.layered().iter().enumerate() {
+                let name = match place {
+                    0 => "store.root",
+                    1 if roots.is_split() => "store.image_store",
+                    _ => "store.additional",
+                };
+                findings.push(Finding::good(name, root.path()));
             }
-            if let Some(root) = storage.shared().roots().first() {
+            if let Some(root) = roots.first() {
                 findings.push(match root.has("overlay-layers") || root.has("overlay-images") {
                     true => Finding::good("store.driver", "overlay"),
                     false => Finding::note("store.driver", Value::Unknown, Some("the store is empty: pull an image")),
@@ -92,7 +94,7 @@ fn lock(root: &Root, name: &'static str, path: &str) -> Finding {
 /// Clones a file of the store into one without a name in the directory.
 pub(super) fn reflinks(storage: Option<&Storage>, directory: &Path) -> Option<Finding> {
     const NAME: &str = "reflink";
-    let root = storage?.shared().roots().first()?;
+    let root = storage?.shared().roots.first()?;
     let Some(sample) = SAMPLES.iter().find_map(|path| root.open_regular(path).ok()) else {
         return Some(Finding::note(NAME, Value::Unknown, Some("the store is empty: pull an image")));
     };

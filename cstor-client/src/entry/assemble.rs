@@ -85,7 +85,7 @@ impl Assembler {
         };
         let sparse = has_content && matches!(parsed.after, After::Nothing);
         self.sparse |= sparse;
-        let content = (size > 0).then_some(Content { size, crc });
+        let content = (size > 0).then_some(Content { size, crc, digest: None });
         Ok(Member { header: parsed.header, content, sparse })
     }
 }

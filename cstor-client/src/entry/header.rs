@@ -90,6 +90,47 @@ impl Time {
     }
 }
 
+impl Time {
+    /// The time that RFC 3339 says, with or without a zone of its own.
+    pub(crate) fn parse_rfc3339(text: &str) -> Option<Time> {
+        let digits = |range: std::ops::Range<usize>| {
+            let digits = text.get(range).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+            digits.parse::<i64>().ok()
+        };
+        let marks = |place: usize, mark: u8| text.as_bytes().get(place).is_some_and(|&byte| byte == mark);
+        if !(marks(4, b'-') && marks(7, b'-') && marks(10, b'T') && marks(13, b':') && marks(16, b':')) {
+            return None;
+        }
+        let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
+        let (hour, minute, second) = (digits(11..13)?, digits(14..16)?, digits(17..19)?);
+        let rest = text.get(19..)?;
+        let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+        let fraction = rest.get(..rest.len() - zone.len())?;
+        let fraction =
+            if fraction.is_empty() { "" } else { fraction.strip_prefix('.').filter(|f| !f.contains('.'))? };
+        let nanoseconds = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+        let nanoseconds = nanoseconds.fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
+        let offset = match zone.as_bytes() {
+            b"Z" => 0,
+            [sign @ (b'+' | b'-'), h1, h0, b':', m1, m0] if [h1, h0, m1, m0].iter().all(|c| c.is_ascii_digit()) => {
+                let number = |tens: &u8, ones: &u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+                let offset = number(h1, h0) * 3600 + number(m1, m0) * 60;
+                if *sign == b'-' { -offset } else { offset }
+            }
+            _ => return None,
+        };
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        // The same calendar as above, whose years begin in March.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+        let day_of_era = 365 * year_of_era + year_of_era / 4 - year_of_era / 100 + (153 * month + 2) / 5 + day - 1;
+        let days = era * 146_097 + day_of_era - 719_468;
+        Some(Time { seconds: days * 86_400 + hour * 3600 + minute * 60 + second - offset, nanoseconds })
+    }
+}
+
 /// An extended attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Xattr {
@@ -97,6 +138,22 @@ pub struct Xattr {
     pub name: Vec<u8>,
     /// The bytes.
     pub value: Vec<u8>,
+}
+
+/// The longest value that the kernel takes (`XATTR_SIZE_MAX`) and the longest name (`XATTR_NAME_MAX`).
+const MAX_XATTR_VALUE: usize = 65536;
+const MAX_XATTR_NAME: usize = 255;
+
+/// An attribute that a file system can take.
+pub(super) fn checked_xattr(name: &[u8], value: &[u8]) -> Result<Xattr, HeaderError> {
+    let in_namespace = name.iter().position(|&byte| byte == b'.').is_some_and(|dot| dot > 0 && dot + 1 < name.len());
+    if !in_namespace || name.len() > MAX_XATTR_NAME || name.contains(&0) {
+        return Err(HeaderError::XattrName(name.to_vec()));
+    }
+    if value.len() > MAX_XATTR_VALUE {
+        return Err(HeaderError::LongXattr { name: name.to_vec(), limit: MAX_XATTR_VALUE });
+    }
+    Ok(Xattr { name: name.to_vec(), value: value.to_vec() })
 }
 
 /// Why header bytes cannot be understood.
@@ -166,7 +223,21 @@ mod tests {
         ];
         for (seconds, nanoseconds, text) in table {
             assert_eq!(Time { seconds, nanoseconds }.rfc3339().unwrap(), text);
+            assert_eq!(Time::parse_rfc3339(text), Some(Time { seconds, nanoseconds }));
         }
         assert_eq!(Time { seconds: i64::MAX, nanoseconds: 0 }.rfc3339(), None);
+        let zoned = Time { seconds: 1_709_204_400, nanoseconds: 250_000_000 };
+        assert_eq!(Time::parse_rfc3339("2024-02-29T12:00:00.25+01:00"), Some(zoned));
+        for text in [
+            "",
+            "2024-02-29",
+            "2024-13-01T00:00:00Z",
+            "2024-02-29T12:00:00",
+            "2024-02-29T12:00:00.2.5Z",
+            "x024-02-29T12:00:00Z",
+            "2024-02-29T12:00:00+1:00",
+        ] {
+            assert_eq!(Time::parse_rfc3339(text), None, "{text}");
+        }
     }
 }

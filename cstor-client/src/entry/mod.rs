@@ -1,10 +1,11 @@
 //! The members of a layer's tar: the exact header bytes, what they mean, and the contents that follow.
 //!
 //! One record serves both readers: who rebuilds the tar writes `raw` and the contents, who only wants
-//! the meaning reads `member`.
+//! the meaning reads `member`. A layer that was pulled by a table of contents has members without `raw`.
 
 mod archive;
 mod assemble;
+mod chunked;
 pub(crate) mod crc64;
 mod header;
 mod pax;
@@ -13,7 +14,11 @@ mod ustar;
 
 pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
+pub use chunked::ChunkedError;
+pub(crate) use chunked::{Chunked, Digests};
 pub use header::{Header, HeaderError, Kind, Time, Xattr};
+
+use crate::digest::Digest;
 
 /// One member of a tar, or what follows the last one.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub struct Member {
 pub struct Content {
     /// In bytes.
     pub size: u64,
-    /// CRC-64/GO-ISO; a tar-split without it does not let the contents be checked.
+    /// CRC-64/GO-ISO, which a tar-split has of everything.
     pub crc: Option<u64>,
+    /// SHA-256, where the layer has a table of contents for want of a tar-split, or to find its files by.
+    pub digest: Option<Digest>,
 }

@@ -2,11 +2,8 @@
 //!
 //! Values are bytes and may hold newlines, as those of extended attributes do.
 
-use super::header::{HeaderError, Time, Xattr};
+use super::header::{HeaderError, Time, Xattr, checked_xattr};
 
-/// The longest value that the kernel takes (`XATTR_SIZE_MAX`) and the longest name (`XATTR_NAME_MAX`).
-const MAX_XATTR_VALUE: usize = 65536;
-const MAX_XATTR_NAME: usize = 255;
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// What the records of one member override.
@@ -75,17 +72,10 @@ impl Records {
     }
 
     fn xattr(&mut self, attribute: &[u8], value: &[u8]) -> Result<(), HeaderError> {
-        let in_namespace =
-            attribute.iter().position(|&byte| byte == b'.').is_some_and(|dot| dot > 0 && dot + 1 < attribute.len());
-        if !in_namespace || attribute.len() > MAX_XATTR_NAME || attribute.contains(&0) {
-            return Err(HeaderError::XattrName(attribute.to_vec()));
-        }
-        if value.len() > MAX_XATTR_VALUE {
-            return Err(HeaderError::LongXattr { name: attribute.to_vec(), limit: MAX_XATTR_VALUE });
-        }
+        let checked = checked_xattr(attribute, value)?;
         // The last record of a keyword counts.
         self.xattrs.retain(|known| known.name != attribute);
-        self.xattrs.push(Xattr { name: attribute.to_vec(), value: value.to_vec() });
+        self.xattrs.push(checked);
         Ok(())
     }
 }

@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{SeekFrom, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
-use crate::entry::crc64::Crc64;
-use crate::layer::ContentProblem;
+use crate::entry::Content;
+use crate::layer::{ContentProblem, Sum};
 
 /// Large enough that the system calls do not count, small enough for a cache.
 const BUFFER: usize = 256 * 1024;
-static ZEROS: [u8; 4096] = [0; 4096];
 
 /// Whether contents are cloned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,8 +44,7 @@ pub(super) enum FillError {
 pub(super) struct Fill<'a> {
     pub(super) from: BorrowedFd<'a>,
     pub(super) to: BorrowedFd<'a>,
-    pub(super) size: u64,
-    pub(super) crc: Option<u64>,
+    pub(super) content: Content,
 }
 
 /// Fills files; one for each thread, since it holds a buffer.
@@ -91,8 +89,8 @@ impl Filler {
             let written = write_at(file.to, bytes, offset);
             written.map(drop).map_err(|errno| FillError::Destination("write a file", errno))
         })?;
-        if end < file.size {
-            ftruncate(file.to, file.size).map_err(|errno| FillError::Destination("extend a file", errno))?;
+        if end < file.content.size {
+            ftruncate(file.to, file.content.size).map_err(|errno| FillError::Destination("extend a file", errno))?;
         }
         Ok(())
     }
@@ -109,12 +107,12 @@ impl Filler {
     ) -> Result<u64, FillError> {
         self.buffer.resize(BUFFER, 0);
         let source = |errno: Errno| FillError::Source(ContentProblem::Read(io::Error::from(errno)));
-        let mut crc = Crc64::new();
+        let mut sum = Sum::of(file.content);
         let mut offset = 0;
         let mut end = 0;
-        while offset < file.size {
+        while offset < file.content.size {
             let start = next_data(file, offset).map_err(source)?;
-            zeros(&mut crc, start - offset);
+            sum.zeros(start - offset);
             offset = start;
             let stop = next_hole(file, offset).map_err(source)?;
             while offset < stop {
@@ -123,20 +121,15 @@ impl Filler {
                 let length = retry_on_intr(|| pread(file.from, &mut *buffer, offset)).map_err(source)?;
                 let bytes = buffer.get(..length).unwrap_or_default();
                 if bytes.is_empty() {
-                    return Err(FillError::Source(ContentProblem::Size { found: offset, wanted: file.size }));
+                    return Err(FillError::Source(ContentProblem::Size { found: offset, wanted: file.content.size }));
                 }
-                crc.update(bytes);
+                sum.update(bytes);
                 data(offset, bytes)?;
                 offset += length as u64;
                 end = offset;
             }
         }
-        match file.crc {
-            Some(wanted) if wanted != crc.value() => {
-                Err(FillError::Source(ContentProblem::Crc { found: crc.value(), wanted }))
-            }
-            _ => Ok(end),
-        }
+        sum.check().map(|()| end).map_err(FillError::Source)
     }
 }
 
@@ -148,8 +141,8 @@ fn cannot_clone(errno: Errno) -> bool {
 /// Where data begins at or after `offset`; the end where there is only a hole.
 fn next_data(file: Fill<'_>, offset: u64) -> Result<u64, Errno> {
     match seek(file.from, SeekFrom::Data(offset)) {
-        Ok(start) => Ok(start.clamp(offset, file.size)),
-        Err(Errno::NXIO) => Ok(file.size),
+        Ok(start) => Ok(start.clamp(offset, file.content.size)),
+        Err(Errno::NXIO) => Ok(file.content.size),
         // A file system that knows no holes.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
         Err(errno) => Err(errno),
@@ -158,21 +151,13 @@ fn next_data(file: Fill<'_>, offset: u64) -> Result<u64, Errno> {
 
 /// Where the data at `offset` ends.
 fn next_hole(file: Fill<'_>, offset: u64) -> Result<u64, Errno> {
-    if offset >= file.size {
-        return Ok(file.size);
+    if offset >= file.content.size {
+        return Ok(file.content.size);
     }
     match seek(file.from, SeekFrom::Hole(offset)) {
-        Ok(stop) if stop > offset => Ok(stop.min(file.size)),
-        Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => Ok(file.size),
+        Ok(stop) if stop > offset => Ok(stop.min(file.content.size)),
+        Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => Ok(file.content.size),
         Err(errno) => Err(errno),
-    }
-}
-
-fn zeros(crc: &mut Crc64, mut count: u64) {
-    while count > 0 {
-        let length = usize::try_from(count).unwrap_or(ZEROS.len()).min(ZEROS.len());
-        crc.update(ZEROS.get(..length).unwrap_or_default());
-        count -= length as u64;
     }
 }
 

@@ -165,7 +165,11 @@ impl<'p, 'a> FromChain<'p, 'a> {
     }
 
     fn wanted(&self, files: &[File<'_>]) -> Result<Vec<RelPath>, ExtractError> {
-        let wanted = files.iter().map(|file| source_path(&self.placer.dir(file.dir).path, file.name));
+        let wanted = files.iter().map(|file| {
+            let path = source_path(&self.placer.dir(file.dir).path, file.name)?;
+            let layer = self.chain.layers().get(file.inode.layer());
+            Ok(layer.map(|layer| layer.place(path.clone(), file.content.digest)).unwrap_or(path))
+        });
         wanted.collect()
     }
 

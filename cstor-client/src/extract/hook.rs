@@ -18,7 +18,7 @@ use crate::source::Escalating;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reach<'a> {
-    /// The roots of the store and of additional ones: it reads beneath them.
+    /// The directories of the store and of additional ones: it reads beneath them.
     pub reads: Vec<BorrowedFd<'a>>,
     /// The directory of the destination: the result grows in a directory there and is renamed there.
     pub writes: BorrowedFd<'a>,
@@ -47,7 +47,7 @@ impl Hook {
         if let Some(proxied) = source.proxied() {
             proxied.settle(needed)?;
         }
-        let reads = chain.shared().roots().iter().map(|root| root.dir()).collect();
+        let reads = chain.shared().roots.all().map(|root| root.dir()).collect();
         (self.0)(&Reach { reads, writes: staging.parent() }).map_err(ExtractError::Hook)
     }
 }

@@ -19,6 +19,7 @@ use super::error::ExtractError;
 use super::meta::Policy;
 use super::plan::{Plan, PlannedDir, Step, join};
 use super::report::{Counters, Progress};
+use crate::entry::Content;
 use crate::merge::{FinalTree, Inode, InodeId};
 
 /// Everything that placing needs to know, except where contents come from.
@@ -42,7 +43,7 @@ pub(super) struct File<'a> {
     pub(super) id: InodeId,
     pub(super) inode: &'a Inode,
     pub(super) size: u64,
-    pub(super) crc: Option<u64>,
+    pub(super) content: Content,
 }
 
 impl<'a> Placer<'a> {
@@ -97,7 +98,7 @@ impl<'a> Placer<'a> {
         filler: &mut Filler,
         uncloneable: &AtomicBool,
     ) -> Result<(), FillError> {
-        let counter = match filler.fill(Fill { from, to, size: file.size, crc: file.crc }, uncloneable)? {
+        let counter = match filler.fill(Fill { from, to, content: file.content }, uncloneable)? {
             Filled::Cloned => &self.counters.reflinked_bytes,
             Filled::Copied => &self.counters.copied_bytes,
         };
@@ -127,7 +128,7 @@ impl<'a> Placer<'a> {
         let file = |(name, id): (&'a [u8], InodeId)| {
             let inode = self.tree.inode(id);
             match self.plan.step(inode, id, place, name, self.options.devices) {
-                Step::File { size, crc } => Some(File { dir: place, name, id, inode, size, crc }),
+                Step::File(content) => Some(File { dir: place, name, id, inode, size: content.size, content }),
                 _ => None,
             }
         };

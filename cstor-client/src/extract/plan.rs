@@ -10,6 +10,7 @@ use super::Devices;
 use super::error::ExtractError;
 use super::meta::{Policy, Target};
 use super::report::Losses;
+use crate::entry::Content;
 use crate::merge::{FinalTree, Inode, InodeId, InodeKind, Meta};
 
 /// All contents together; more is a mistake, or an attempt to fill a disk with clones.
@@ -53,10 +54,7 @@ pub(super) struct FirstName {
 #[derive(Debug)]
 pub(super) enum Step<'a> {
     Dir,
-    File {
-        size: u64,
-        crc: Option<u64>,
-    },
+    File(Content),
     Symlink(&'a [u8]),
     Fifo,
     Device {
@@ -136,7 +134,7 @@ impl Plan {
         }
         match &inode.kind {
             InodeKind::Dir(_) => Step::Dir,
-            &InodeKind::File { size, crc } => Step::File { size, crc },
+            &InodeKind::File { size, crc, digest } => Step::File(Content { size, crc, digest }),
             InodeKind::Symlink(target) => Step::Symlink(target),
             InodeKind::Fifo => Step::Fifo,
             &InodeKind::CharDevice { major, minor } => Step::Device { block: false, major, minor },

@@ -20,6 +20,8 @@ pub struct Manifest {
 struct ManifestJson {
     media_type: Option<String>,
     config: Option<Descriptor>,
+    /// Of a list of manifests, which has no files of its own.
+    manifests: Option<Vec<Value>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -41,6 +43,11 @@ impl Manifest {
     /// Its media type, if it names one.
     pub fn media_type(&self) -> Option<&str> {
         self.json.media_type.as_deref()
+    }
+
+    /// Whether it lists other manifests.
+    pub(super) fn is_list(&self) -> bool {
+        self.json.manifests.is_some()
     }
 
     /// The digest of the configuration: also the key under which the store keeps it.

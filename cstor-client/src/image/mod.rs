@@ -109,6 +109,9 @@ impl Image {
         if !self.record.big_data.iter().any(|key| key == "manifest") {
             return Ok(());
         }
+        if self.record.layer.is_none() && self.manifest()?.is_list() {
+            return Err(StoreError::ManifestList { image: self.record.id });
+        }
         let config = match self.config() {
             Ok(config) => config,
             Err(StoreError::NoBigData { .. }) => return Ok(()),

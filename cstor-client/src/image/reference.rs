@@ -155,6 +155,7 @@ mod tests {
             root: StoreIndex(0),
             names: names.iter().map(|name| name.to_string()).collect(),
             layer: None,
+            mapped_layers: Vec::new(),
             created: Some(created.to_owned()),
             big_data: Vec::new(),
             big_data_sizes: Default::default(),

@@ -1,4 +1,4 @@
-//! The members of a layer in the order of its tar, out of its tar-split file.
+//! The members of a layer in the order of its tar, whatever describes them: a tar-split file or a table of contents.
 
 use std::fmt;
 use std::fs::File;
@@ -7,72 +7,111 @@ use std::os::fd::OwnedFd;
 use cstor_proto::LayerId;
 
 use super::error::{ReadError, ReadProblem};
-use crate::chain::Chain;
-use crate::entry::{AssembleError, Assembler, Entry};
+use crate::chain::{Chain, ChainLayer, Members};
+use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry};
 use crate::error::Error;
 use crate::source::FileSource;
-use crate::store::{LayerPart, LayerRecord, StoreError};
+use crate::store::{LayerPart, StoreError};
 use crate::tarsplit::TarSplitReader;
 
 /// The members of a layer, read as they are asked for.
 pub struct Entries {
     layer: LayerId,
-    reader: TarSplitReader<File>,
     /// None once the trailer was given or an error occurred.
-    assembler: Option<Assembler>,
+    description: Option<Description>,
+}
+
+enum Description {
+    TarSplit(Box<TarSplit>),
+    Toc(Chunked),
+}
+
+struct TarSplit {
+    reader: TarSplitReader<File>,
+    assembler: Assembler,
     diff_size: Option<u64>,
+    /// Where the contents are, if that is not under their names.
+    digests: Option<Digests>,
 }
 
 /// The entries of the layer at `place` of a chain.
 pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut dyn FileSource) -> Result<Entries, Error> {
-    let opened = chain.take_tar_split(place);
+    let opened = chain.take_description(place);
     let Some(layer) = chain.layers().get(place) else {
         return Err(StoreError::NoLayer { reference: String::new() }.into());
     };
-    let file = match opened {
-        Some(fd) => fd,
-        None => source
-            .open_tar_split(layer)?
-            .map_err(|refusal| crate::chain::refused(chain.shared(), &layer.record, LayerPart::TarSplit, refusal))?,
+    let record = &layer.record;
+    let description = match (layer.members, opened) {
+        (Members::Toc, opened) => Description::Toc(read_toc(chain, layer, opened)?),
+        (Members::TarSplit, opened) => {
+            let file = match opened {
+                Some(file) => file,
+                None => source
+                    .open_tar_split(layer)?
+                    .map_err(|refusal| crate::chain::refused(chain.shared(), record, LayerPart::TarSplit, refusal))?,
+            };
+            let digests = digests_of(chain, layer)?;
+            Description::TarSplit(Box::new(TarSplit {
+                reader: TarSplitReader::new(File::from(file)),
+                assembler: Assembler::default(),
+                diff_size: record.diff_size,
+                digests,
+            }))
+        }
     };
-    Ok(Entries::new(file, &layer.record))
+    Ok(Entries { layer: record.id, description: Some(description) })
+}
+
+/// Where the contents of a flat layer are; none for any other.
+pub(super) fn digests_of(chain: &Chain, layer: &ChainLayer) -> Result<Option<Digests>, Error> {
+    if layer.flat { Ok(Some(read_toc(chain, layer, None)?.digests())) } else { Ok(None) }
+}
+
+fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Result<Chunked, Error> {
+    let layer = &layer.record;
+    let file = match opened {
+        Some(file) => file,
+        None => chain.shared().open_toc(layer)?,
+    };
+    let read = Chunked::read(File::from(file));
+    Ok(read.map_err(|error| ReadError { layer: layer.id, name: None, problem: error.into() })?)
 }
 
 impl Entries {
-    fn new(file: OwnedFd, record: &LayerRecord) -> Entries {
-        Entries {
-            layer: record.id,
-            reader: TarSplitReader::new(File::from(file)),
-            assembler: Some(Assembler::default()),
-            diff_size: record.diff_size,
-        }
+    /// Whether they add up to the layer's tar.
+    pub(crate) fn are_exact(&self) -> bool {
+        !matches!(self.description, Some(Description::Toc(_)))
     }
+}
 
-    fn advance(&mut self, assembler: &mut Assembler) -> Result<Option<Entry>, ReadError> {
-        let layer = self.layer;
+impl TarSplit {
+    fn advance(&mut self, layer: LayerId) -> Result<Option<Entry>, ReadError> {
+        let error = |name, problem| ReadError { layer, name, problem };
         loop {
-            let line = self.reader.next_line();
-            match line.map_err(|error| ReadError { layer, name: None, problem: error.into() })? {
-                None => return Ok(None),
-                Some(line) => {
-                    let taken = assembler.take(line);
-                    let named =
-                        |AssembleError { name, source }| ReadError { layer, name: Some(name), problem: source.into() };
-                    if let Some(entry) = taken.map_err(named)? {
-                        return Ok(Some(entry));
-                    }
-                }
+            let Some(line) = self.reader.next_line().map_err(|problem| error(None, problem.into()))? else {
+                return Ok(None);
+            };
+            let taken = self.assembler.take(line);
+            let taken = taken.map_err(|AssembleError { name, source }| error(Some(name), source.into()))?;
+            let Some(mut entry) = taken else { continue };
+            if let (Some(digests), Some(member)) = (&self.digests, &mut entry.member)
+                && let Some(content) = &mut member.content
+            {
+                let name = &member.header.path;
+                let digest = digests.of(name).map_err(|problem| error(Some(name.clone()), problem.into()))?;
+                content.digest = Some(digest);
             }
+            return Ok(Some(entry));
         }
     }
 
-    fn trailer(&self, assembler: Assembler) -> Result<Entry, ReadError> {
-        let sparse = assembler.is_sparse();
-        let (entry, found) = assembler.finish();
+    fn trailer(self, layer: LayerId) -> Result<Entry, ReadError> {
+        let sparse = self.assembler.is_sparse();
+        let (entry, found) = self.assembler.finish();
         match self.diff_size {
             // The stored form of a sparse member is not in the tar-split, so its tar cannot be summed up.
             Some(wanted) if wanted != found && !sparse => {
-                Err(ReadError { layer: self.layer, name: None, problem: ReadProblem::Total { found, wanted } })
+                Err(ReadError { layer, name: None, problem: ReadProblem::Total { found, wanted } })
             }
             _ => Ok(entry),
         }
@@ -83,14 +122,24 @@ impl Iterator for Entries {
     type Item = Result<Entry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut assembler = self.assembler.take()?;
-        match self.advance(&mut assembler) {
-            Ok(Some(entry)) => {
-                self.assembler = Some(assembler);
-                Some(Ok(entry))
-            }
-            Ok(None) => Some(self.trailer(assembler)),
-            Err(error) => Some(Err(error)),
+        let layer = self.layer;
+        match self.description.take()? {
+            Description::TarSplit(mut split) => match split.advance(layer) {
+                Ok(Some(entry)) => {
+                    self.description = Some(Description::TarSplit(split));
+                    Some(Ok(entry))
+                }
+                Ok(None) => Some(split.trailer(layer)),
+                Err(error) => Some(Err(error)),
+            },
+            Description::Toc(mut toc) => match toc.next_entry() {
+                Some(Ok(entry)) => {
+                    self.description = Some(Description::Toc(toc));
+                    Some(Ok(entry))
+                }
+                Some(Err((name, error))) => Some(Err(ReadError { layer, name: Some(name), problem: error.into() })),
+                None => Some(Ok(Entry { raw: Vec::new(), member: None })),
+            },
         }
     }
 }

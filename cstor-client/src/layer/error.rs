@@ -5,7 +5,7 @@ use std::io;
 use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
 
 use crate::digest::Digest;
-use crate::entry::HeaderError;
+use crate::entry::{ChunkedError, HeaderError};
 use crate::error::{ErrorKind, kind_of_io};
 use crate::tarsplit::{LineError, TarSplitError};
 
@@ -28,6 +28,12 @@ pub enum ReadProblem {
     /// The tar-split file.
     #[error(transparent)]
     TarSplit(#[from] TarSplitError),
+    /// The table of contents.
+    #[error(transparent)]
+    Chunked(#[from] ChunkedError),
+    /// A layer of which nobody has the tar.
+    #[error("only its table of contents was pulled: the tar cannot be rebuilt, only extracted")]
+    TocOnly,
     /// A header.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -80,6 +86,14 @@ pub enum ContentProblem {
         /// In the tar-split.
         wanted: u64,
     },
+    /// Its digest is not the one in the table of contents.
+    #[error("its contents are damaged: {found}, its table of contents says {wanted}")]
+    Digest {
+        /// Of the contents.
+        found: Digest,
+        /// In the table of contents.
+        wanted: Digest,
+    },
     /// It could not be read.
     #[error("its contents cannot be read: {0}")]
     Read(#[source] io::Error),
@@ -97,6 +111,7 @@ impl ReadError {
             ReadProblem::Content(ContentProblem::Refused(Refusal::Unmapped)) => {
                 Some("extend the ranges in /etc/subuid and /etc/subgid, then `podman system migrate`")
             }
+            ReadProblem::TocOnly => Some("pull the image in full, without enable_partial_images"),
             _ => None,
         }
     }
@@ -106,10 +121,16 @@ impl ReadError {
         match &self.problem {
             ReadProblem::TarSplit(TarSplitError::LongLine { .. })
             | ReadProblem::TarSplit(TarSplitError::Line { source: LineError::LongSegment, .. })
+            | ReadProblem::Chunked(ChunkedError::TooLarge | ChunkedError::Xattr(HeaderError::LongXattr { .. }))
             | ReadProblem::Header(HeaderError::LongExtension(_) | HeaderError::LongXattr { .. }) => ErrorKind::Limit,
-            ReadProblem::Header(HeaderError::Type(_)) | ReadProblem::Sparse => ErrorKind::Unsupported,
+            ReadProblem::Header(HeaderError::Type(_))
+            | ReadProblem::Chunked(ChunkedError::Version(_))
+            | ReadProblem::Sparse
+            | ReadProblem::TocOnly => ErrorKind::Unsupported,
+            ReadProblem::Chunked(ChunkedError::Read(error)) => kind_of_io(error),
             ReadProblem::Content(problem) => problem.kind(),
             ReadProblem::TarSplit(_)
+            | ReadProblem::Chunked(_)
             | ReadProblem::Header(_)
             | ReadProblem::Name(_)
             | ReadProblem::Total { .. }
@@ -126,7 +147,9 @@ impl ContentProblem {
             ContentProblem::Refused(Refusal::Io(errno)) => kind_of_io(&io::Error::from_raw_os_error(*errno)),
             ContentProblem::Read(error) => kind_of_io(error),
             ContentProblem::Vanished => ErrorKind::Changed,
-            ContentProblem::Size { .. } | ContentProblem::Crc { .. } => ErrorKind::Corrupt,
+            ContentProblem::Size { .. } | ContentProblem::Crc { .. } | ContentProblem::Digest { .. } => {
+                ErrorKind::Corrupt
+            }
         }
     }
 }

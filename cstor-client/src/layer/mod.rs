@@ -2,6 +2,7 @@
 
 mod entries;
 mod error;
+mod sum;
 
 use std::fmt;
 use std::fs::File;
@@ -23,6 +24,7 @@ use crate::toc::Toc;
 pub use entries::Entries;
 pub(crate) use entries::open_entries;
 pub use error::{ContentProblem, ReadError, ReadProblem};
+pub(crate) use sum::Sum;
 
 /// The shortest prefix of an id that is taken for one.
 const MIN_PREFIX: usize = 3;
@@ -176,10 +178,11 @@ impl Layer {
         let chain = self.open_alone()?;
         let error = |problem| ReadError { layer: self.record.id, name: Some(name.as_ref().to_vec()), problem };
         let path = RelPath::clean(name.as_ref()).map_err(|invalid| error(ReadProblem::Name(invalid)))?;
-        let wanted = [path];
-        let mut source = Escalating::new(&self.shared);
-        let opened = chain.layers().first().map(|layer| source.open_batch(layer, &wanted)).transpose()?;
-        match opened.into_iter().flatten().next() {
+        let layer = chain.layers().first().ok_or(StoreError::Vanished { layer: self.record.id })?;
+        let digest = entries::digests_of(&chain, layer)?.map(|digests| digests.of(name.as_ref()));
+        let digest = digest.transpose().map_err(|_| error(ContentProblem::Refused(Refusal::NotFound).into()))?;
+        let opened = Escalating::new(&self.shared).open_batch(layer, &[layer.place(path, digest)])?;
+        match opened.into_iter().next() {
             Some(Ok(file)) => Ok(File::from(file.fd)),
             Some(Err(refusal)) => Err(error(ContentProblem::Refused(refusal).into()).into()),
             None => Err(error(ContentProblem::Refused(Refusal::NotFound).into()).into()),

@@ -116,8 +116,7 @@ impl<'a> LayerTree<'a> {
             inode.meta = meta;
             return Ok(id);
         }
-        let (size, crc) = member.content.map_or((0, None), |content| (content.size, content.crc));
-        let Some(kind) = InodeKind::of(header, size, crc) else { return Err(MergeProblem::LinkTarget) };
+        let Some(kind) = InodeKind::of(header, member.content) else { return Err(MergeProblem::LinkTarget) };
         self.new_inode(Inode { layer: self.layer, meta: Meta::of(header), kind })
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::entry::{Header, Kind, Time, Xattr};
+use crate::digest::Digest;
+use crate::entry::{Content, Header, Kind, Time, Xattr};
 
 /// An inode's number in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +35,8 @@ pub enum InodeKind {
         size: u64,
         /// CRC-64/GO-ISO of its contents; none for empty ones.
         crc: Option<u64>,
+        /// SHA-256 of its contents, where the layer's description has it.
+        digest: Option<Digest>,
     },
     /// A symbolic link to this target.
     Symlink(Box<[u8]>),
@@ -157,9 +160,12 @@ impl Inode {
 
 impl InodeKind {
     /// The kind of a header that stands for an inode of its own.
-    pub(super) fn of(header: &Header, size: u64, crc: Option<u64>) -> Option<InodeKind> {
+    pub(super) fn of(header: &Header, content: Option<Content>) -> Option<InodeKind> {
         Some(match &header.kind {
-            Kind::File => InodeKind::File { size, crc },
+            Kind::File => {
+                let Content { size, crc, digest } = content.unwrap_or(Content { size: 0, crc: None, digest: None });
+                InodeKind::File { size, crc, digest }
+            }
             Kind::Symlink(target) => InodeKind::Symlink(target.as_slice().into()),
             &Kind::CharDevice { major, minor } => InodeKind::CharDevice { major, minor },
             &Kind::BlockDevice { major, minor } => InodeKind::BlockDevice { major, minor },

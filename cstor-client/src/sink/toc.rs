@@ -32,7 +32,10 @@ impl EntrySink for TocSink {
         let mut row = TocEntry::of_header(&member.header);
         if let Some(content) = member.content {
             row.size = content.size;
-            row.offset = self.offset;
+            // Of a layer without headers nobody knows the offsets.
+            if !raw.is_empty() {
+                row.offset = self.offset;
+            }
             self.offset += content.size;
         }
         if let Some(contents) = contents {

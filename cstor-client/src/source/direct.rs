@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use cstor_helper::open::{self, Care};
-use cstor_proto::{LayerDir, LayerId, Refusal, RelPath};
+use cstor_proto::{Refusal, RelPath};
 
 use super::{By, FileSource, OpenedFile, SourceError};
-use crate::chain::ChainLayer;
+use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::store::Shared;
 
 /// Layers that were not opened with the chain: how many to keep open.
@@ -19,8 +19,8 @@ const KEPT_LAYERS: usize = 4;
 pub(crate) struct Direct {
     shared: Arc<Shared>,
     care: Care,
-    layers: Vec<(LayerId, OwnedFd)>,
-    parent: Option<(LayerId, Vec<u8>, OwnedFd)>,
+    layers: Vec<(DirId, OwnedFd)>,
+    parent: Option<(DirId, Vec<u8>, OwnedFd)>,
 }
 
 impl Direct {
@@ -30,16 +30,15 @@ impl Direct {
         Direct { shared: Arc::clone(shared), care, layers: Vec::new(), parent: None }
     }
 
-    fn open(&mut self, layer: &ChainLayer, name: &RelPath) -> Result<OpenedFile, Refusal> {
+    fn open(&mut self, dir: &ContentsDir, name: &RelPath) -> Result<OpenedFile, Refusal> {
         let (parent, last) = name.split();
-        let id = layer.record.id;
-        let known = self.parent.as_ref().is_some_and(|(of, path, _)| *of == id && path == parent);
+        let known = self.parent.as_ref().is_some_and(|(of, path, _)| *of == dir.at && path == parent);
         if !known {
-            let directory = match &layer.diff {
+            let directory = match &dir.fd {
                 Some(diff) => open::directory(diff, parent)?,
-                None => open::directory(self.layer_dir(layer)?, parent)?,
+                None => open::directory(self.layer_dir(dir.at)?, parent)?,
             };
-            self.parent = Some((id, parent.to_vec(), directory));
+            self.parent = Some((dir.at, parent.to_vec(), directory));
         }
         let Some((_, _, directory)) = &self.parent else { return Err(Refusal::NotFound) };
         let (fd, size) = open::file_in(directory, last, self.care)?;
@@ -47,15 +46,14 @@ impl Direct {
     }
 
     /// A layer that the descriptor limit left closed.
-    fn layer_dir(&mut self, layer: &ChainLayer) -> Result<BorrowedFd<'_>, Refusal> {
-        let id = layer.record.id;
-        let place = match self.layers.iter().position(|(known, _)| *known == id) {
+    fn layer_dir(&mut self, at: DirId) -> Result<BorrowedFd<'_>, Refusal> {
+        let place = match self.layers.iter().position(|(known, _)| *known == at) {
             Some(place) => place,
             None => {
-                let root = self.shared.root(layer.record.root).map_err(|_| Refusal::NotFound)?;
-                let directory = open::layer_dir(root.dir(), id, LayerDir::Diff)?;
+                let root = self.shared.root(at.root).map_err(|_| Refusal::NotFound)?;
+                let directory = open::layer_dir(root.dir(), at.layer, at.dir)?;
                 self.layers.truncate(KEPT_LAYERS - 1);
-                self.layers.insert(0, (id, directory));
+                self.layers.insert(0, (at, directory));
                 0
             }
         };
@@ -64,12 +62,12 @@ impl Direct {
 }
 
 impl FileSource for Direct {
-    fn open_batch(
+    fn open_in(
         &mut self,
-        layer: &ChainLayer,
+        dir: &ContentsDir,
         wanted: &[RelPath],
     ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
-        Ok(wanted.iter().map(|file| self.open(layer, file)).collect())
+        Ok(wanted.iter().map(|file| self.open(dir, file)).collect())
     }
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cstor_proto::{Refusal, RelPath};
 
-use super::{Direct, FileSource, HelperPolicy, OpenedFile, Proxied, SourceError};
-use crate::chain::ChainLayer;
+use super::{Direct, FileSource, HelperPolicy, OpenedFile, Proxied, SourceError, ask_again};
+use crate::chain::{ChainLayer, ContentsDir};
 use crate::store::Shared;
 
 /// Opens files directly where it can and through the helper where it must.
@@ -48,25 +48,17 @@ pub(crate) fn worth_asking(refusal: Refusal) -> bool {
 }
 
 impl FileSource for Escalating {
-    fn open_batch(
+    fn open_in(
         &mut self,
-        layer: &ChainLayer,
+        dir: &ContentsDir,
         wanted: &[RelPath],
     ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
         let mut results = match &mut self.direct {
-            Some(direct) => direct.open_batch(layer, wanted)?,
+            Some(direct) => direct.open_in(dir, wanted)?,
             None => wanted.iter().map(|_| Err(Refusal::Denied)).collect(),
         };
-        let Some(proxied) = self.proxied.as_mut().filter(|proxied| proxied.can_help()) else { return Ok(results) };
-        let refused = |result: &Result<OpenedFile, Refusal>| matches!(result, Err(refusal) if worth_asking(*refusal));
-        let again: Vec<RelPath> =
-            results.iter().zip(wanted).filter(|(result, _)| refused(result)).map(|(_, file)| file.clone()).collect();
-        if again.is_empty() {
-            return Ok(results);
-        }
-        let places = results.iter_mut().filter(|result| refused(result));
-        for (place, answer) in places.zip(proxied.open_batch(layer, &again)?) {
-            *place = answer;
+        if let Some(proxied) = self.proxied.as_mut().filter(|proxied| proxied.can_help()) {
+            ask_again(&mut results, wanted, worth_asking, |names| proxied.open_in(dir, names))?;
         }
         Ok(results)
     }

@@ -38,7 +38,7 @@ pub(crate) use proxied::Proxied;
 #[cfg(fuzzing)]
 pub use proxied::take_answer;
 
-use crate::chain::ChainLayer;
+use crate::chain::{ChainLayer, ContentsDir};
 
 /// Who opened a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +58,48 @@ pub(crate) struct OpenedFile {
     pub(crate) by: By,
 }
 
+/// Replaces the refusals that are worth it by the answers to a second question.
+fn ask_again(
+    results: &mut [Result<OpenedFile, Refusal>],
+    wanted: &[RelPath],
+    worth: impl Fn(Refusal) -> bool,
+    ask: impl FnOnce(&[RelPath]) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError>,
+) -> Result<(), SourceError> {
+    let refused = |result: &Result<OpenedFile, Refusal>| matches!(result, Err(refusal) if worth(*refusal));
+    let again: Vec<RelPath> =
+        results.iter().zip(wanted).filter(|(result, _)| refused(result)).map(|(_, file)| file.clone()).collect();
+    if again.is_empty() {
+        return Ok(());
+    }
+    let places = results.iter_mut().filter(|result| refused(result));
+    for (place, answer) in places.zip(ask(&again)?) {
+        *place = answer;
+    }
+    Ok(())
+}
+
 /// Opens the files and the description of layers.
 pub(crate) trait FileSource {
-    /// Opens files by their places in one layer; one result for each, in order. An error ends everything, a refusal
-    /// nothing.
+    /// Opens files by their places in one directory; one result for each, in order. An error ends everything, a
+    /// refusal nothing.
+    fn open_in(
+        &mut self,
+        dir: &ContentsDir,
+        wanted: &[RelPath],
+    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError>;
+
+    /// Opens files by their places in one layer. What one of its directories has not, the next one may have.
     fn open_batch(
         &mut self,
         layer: &ChainLayer,
         wanted: &[RelPath],
-    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError>;
+    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+        let mut results: Vec<_> = wanted.iter().map(|_| Err(Refusal::NotFound)).collect();
+        for dir in &layer.dirs {
+            ask_again(&mut results, wanted, |refusal| refusal == Refusal::NotFound, |names| self.open_in(dir, names))?;
+        }
+        Ok(results)
+    }
 
     /// Opens the tar-split file of a layer.
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError>;

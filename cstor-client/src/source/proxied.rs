@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use cstor_proto::{LayerDir, LayerHandle, LayerId, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath};
+use cstor_proto::{LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
 use rustix::fs::{Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open};
 
 use super::error::BadDescriptor;
 use super::helper_process::HelperProcess;
 use super::{By, FileSource, OpenedFile, SharedHelper, SourceError};
-use crate::chain::ChainLayer;
+use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::descriptors::descriptor_limit;
 use crate::store::Shared;
 
@@ -28,7 +28,7 @@ pub(crate) struct Proxied {
     shared: Arc<Shared>,
     helper: SharedHelper,
     /// The directories that are open at the helper, the least recently used first.
-    handles: Vec<(LayerId, LayerHandle)>,
+    handles: Vec<(DirId, LayerHandle)>,
     limits: Limits,
 }
 
@@ -85,29 +85,29 @@ fn open_descriptors() -> usize {
 }
 
 fn roots(shared: &Shared) -> Vec<BorrowedFd<'_>> {
-    shared.roots().iter().map(|root| root.dir()).collect()
+    shared.roots.layered().iter().map(|root| root.dir()).collect()
 }
 
 impl FileSource for Proxied {
-    fn open_batch(
+    fn open_in(
         &mut self,
-        layer: &ChainLayer,
+        dir: &ContentsDir,
         wanted: &[RelPath],
     ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let device = device_of(&self.shared, layer)?;
+        let device = device_of(&self.shared, dir)?;
         let Proxied { shared, helper, handles, limits } = self;
-        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, layer)? {
+        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, dir.at)? {
             Ok(handle) => ask_in_batches(process, handle, wanted, &mut limits.batch, device),
             Err(refusal) => Ok(wanted.iter().map(|_| Err(refusal)).collect()),
         })
     }
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
-        let device = device_of(&self.shared, layer)?;
         let record = &layer.record;
+        let device = device_of_root(&self.shared, record.root)?;
         let opened =
             self.helper.with(&roots(&self.shared), |process| process.ask_open_tar_split(record.root, record.id))?;
         if let Ok(fd) = &opened {
@@ -117,15 +117,14 @@ impl FileSource for Proxied {
     }
 }
 
-/// The layer's handle at the helper.
+/// The directory's handle at the helper.
 fn handle(
     process: &mut HelperProcess,
-    handles: &mut Vec<(LayerId, LayerHandle)>,
+    handles: &mut Vec<(DirId, LayerHandle)>,
     limit: usize,
-    layer: &ChainLayer,
+    at: DirId,
 ) -> Result<Result<LayerHandle, Refusal>, SourceError> {
-    let id = layer.record.id;
-    if let Some(place) = handles.iter().position(|(known, _)| *known == id) {
+    if let Some(place) = handles.iter().position(|(known, _)| *known == at) {
         let known = handles.remove(place);
         handles.push(known);
         return Ok(Ok(known.1));
@@ -133,9 +132,9 @@ fn handle(
     if handles.len() >= limit {
         process.ask_close_layer(handles.remove(0).1)?;
     }
-    let opened = process.ask_open_layer(layer.record.root, id, LayerDir::Diff)?;
+    let opened = process.ask_open_layer(at.root, at.layer, at.dir)?;
     if let Ok(handle) = opened {
-        handles.push((id, handle));
+        handles.push((at, handle));
     }
     Ok(opened)
 }
@@ -250,13 +249,20 @@ fn checked_size(fd: &OwnedFd, device: u64) -> Result<u64, SourceError> {
     Ok(stat.st_size.unsigned_abs())
 }
 
-/// The file system of a layer, as this process sees it.
-fn device_of(shared: &Shared, layer: &ChainLayer) -> Result<u64, SourceError> {
-    let of = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| stat.st_dev).map_err(|_| SourceError::Unexpected);
-    match &layer.diff {
-        Some(diff) => of(diff.as_fd()),
-        None => shared.root(layer.record.root).map_err(|_| SourceError::Unexpected).and_then(|root| of(root.dir())),
+/// The file system of a directory, as this process sees it.
+fn device_of(shared: &Shared, dir: &ContentsDir) -> Result<u64, SourceError> {
+    match &dir.fd {
+        Some(fd) => device(fd.as_fd()),
+        None => device_of_root(shared, dir.at.root),
     }
+}
+
+fn device_of_root(shared: &Shared, root: StoreIndex) -> Result<u64, SourceError> {
+    shared.root(root).map_err(|_| SourceError::Unexpected).and_then(|root| device(root.dir()))
+}
+
+fn device(fd: BorrowedFd<'_>) -> Result<u64, SourceError> {
+    fstat(fd).map(|stat| stat.st_dev).map_err(|_| SourceError::Unexpected)
 }
 
 #[cfg(test)]

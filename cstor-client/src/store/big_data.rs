@@ -1,14 +1,21 @@
-//! The files that hold an image's manifest and configuration: their names, and the check of what they hold.
+//! The files that hold an image's manifest and configuration, or a layer's table of contents: their names, and the
+//! check of what they hold.
+
+use std::os::fd::OwnedFd;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::images::ImageRecord;
+use super::layers::LayerRecord;
 use super::{Root, StoreError};
 use crate::digest::Digest;
 
 /// The largest manifest or configuration: containers/image refuses more than 4 MiB (internal/iolimits).
 const MAX_BIG_DATA: u64 = 4 << 20;
+
+/// The key of a layer's table of contents (pkg/chunked/storage_linux.go, `bigDataKey`).
+pub(super) const TOC: &str = "zstd-chunked-manifest";
 
 /// The file name for a key (store.go, `makeBigDataBaseName`): the key itself if every character but the
 /// last is a dot, a digit or a lower-case letter, else `=` and the key in base64.
@@ -17,6 +24,12 @@ pub(super) fn file_name(key: &str) -> String {
     let mut all_but_last = key.chars();
     all_but_last.next_back();
     if all_but_last.all(plain) { key.to_owned() } else { format!("={}", STANDARD.encode(key)) }
+}
+
+/// Opens a layer's table of contents. Nothing in the store says what its digest is: `toc-digest` is that of the
+/// compressed form.
+pub(super) fn open_toc(root: &Root, layer: &LayerRecord) -> Result<OwnedFd, StoreError> {
+    root.open_regular(&format!("overlay-layers/{}/{}", layer.id, file_name(TOC)))
 }
 
 /// Reads what an image keeps under a key, and checks size and digest.

@@ -12,6 +12,9 @@ use serde::Deserialize;
 pub(crate) struct StorageTable {
     pub(crate) graphroot: Option<String>,
     pub(crate) rootless_storage_path: Option<String>,
+    pub(crate) imagestore: Option<String>,
+    pub(crate) runroot: Option<String>,
+    pub(crate) transient_store: Option<bool>,
     options: Options,
 }
 
@@ -56,13 +59,17 @@ impl StorageTable {
 
     /// Lays a file of higher priority over this one, key by key.
     pub(crate) fn overlay(&mut self, over: StorageTable) {
-        for (ours, theirs) in
-            [(&mut self.graphroot, over.graphroot), (&mut self.rootless_storage_path, over.rootless_storage_path)]
-        {
+        for (ours, theirs) in [
+            (&mut self.graphroot, over.graphroot),
+            (&mut self.rootless_storage_path, over.rootless_storage_path),
+            (&mut self.imagestore, over.imagestore),
+            (&mut self.runroot, over.runroot),
+        ] {
             if theirs.is_some() {
                 *ours = theirs;
             }
         }
+        self.transient_store = over.transient_store.or(self.transient_store);
         overlay_list(&mut self.options.additionalimagestores, over.options.additionalimagestores);
         overlay_list(&mut self.options.overlay.additionalimagestores, over.options.overlay.additionalimagestores);
     }

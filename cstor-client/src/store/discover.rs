@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::conf::{StorageTable, image_stores_in_options};
+use super::location::Location;
 
 const ROOTFUL_ROOT: &str = "/var/lib/containers/storage";
 
-/// Where a store is.
+/// Where a store is, and by which configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Location {
-    pub(crate) root: PathBuf,
-    pub(crate) additional: Vec<PathBuf>,
+pub(crate) struct Located {
+    pub(crate) location: Location,
     /// The configuration files that were there and read.
     pub(crate) read: Vec<PathBuf>,
 }
@@ -41,11 +41,11 @@ pub(crate) trait Surroundings {
 }
 
 /// Decides for this process.
-pub(crate) fn locate() -> Result<Location, StoreError> {
+pub(crate) fn locate() -> Result<Located, StoreError> {
     decide(&Process)
 }
 
-fn decide(around: &dyn Surroundings) -> Result<Location, StoreError> {
+fn decide(around: &dyn Surroundings) -> Result<Located, StoreError> {
     let user = User::new(around)?;
     let new_rules_only = around.var("CONTAINERS_STORAGE_CONF_OVERRIDE").is_some_and(|value| !value.is_empty());
     let newer = user.by_new_rules()?;
@@ -53,12 +53,14 @@ fn decide(around: &dyn Surroundings) -> Result<Location, StoreError> {
         return Ok(newer);
     }
     let older = user.by_old_rules()?;
-    if older.root == newer.root || !around.has_store(&older.root) && around.has_store(&newer.root) {
+    if older.location.root == newer.location.root
+        || !around.has_store(&older.location.root) && around.has_store(&newer.location.root)
+    {
         return Ok(newer);
     }
-    if around.has_store(&newer.root) {
+    if around.has_store(&newer.location.root) {
         tracing::warn!(
-            chosen = %older.root.display(), other = %newer.root.display(),
+            chosen = %older.location.root.display(), other = %newer.location.root.display(),
             "containers/storage before and since 1.63 would use different stores here; --root chooses"
         );
     }
@@ -98,7 +100,7 @@ impl<'a> User<'a> {
 
     /// Up to 1.62: one file. A rootless user without one of their own takes from the system's file
     /// nothing but `rootless_storage_path`.
-    fn by_old_rules(&self) -> Result<Location, StoreError> {
+    fn by_old_rules(&self) -> Result<Located, StoreError> {
         if let Some(path) = self.around.var("CONTAINERS_STORAGE_CONF") {
             return self.location(self.conf(Path::new(&path))?.unwrap_or_default());
         }
@@ -109,13 +111,14 @@ impl<'a> User<'a> {
         }
         let mut table = self.first_of(SYSTEM_CONFS.iter().map(PathBuf::from))?;
         if self.rootless() {
-            table.graphroot = None;
+            (table.graphroot, table.imagestore, table.runroot) = (None, None, None);
+            table.transient_store = None;
         }
         self.location(table)
     }
 
     /// Since 1.63: the first main file, drop-ins over it, an override over all.
-    fn by_new_rules(&self) -> Result<Location, StoreError> {
+    fn by_new_rules(&self) -> Result<Located, StoreError> {
         if let Some(path) = self.around.var("CONTAINERS_STORAGE_CONF").filter(|path| !path.is_empty()) {
             let table = self.conf(Path::new(&path))?.ok_or_else(|| StoreError::ConfMissing { path: path.into() })?;
             return self.location(table);
@@ -176,7 +179,7 @@ impl<'a> User<'a> {
         bytes.map(parse).transpose().map_err(|source| StoreError::ConfSyntax { path: path.into(), source })
     }
 
-    fn location(&self, table: StorageTable) -> Result<Location, StoreError> {
+    fn location(&self, table: StorageTable) -> Result<Located, StoreError> {
         let configured = match (table.graphroot.as_deref(), table.rootless_storage_path.as_deref()) {
             (Some(root), _) if !root.is_empty() => Some(root),
             (_, Some(root)) if self.rootless() && !root.is_empty() => Some(root),
@@ -191,7 +194,24 @@ impl<'a> User<'a> {
             Some(options) => image_stores_in_options(options.to_str().unwrap_or_default()),
             None => table.additional_image_stores().into_iter().map(|path| self.expand(&path)).collect(),
         };
-        Ok(Location { root, additional, read: self.read.take() })
+        let mut location = Location::new(root).additional(additional);
+        // Taken as it is: only the three roots are expanded (types/options.go).
+        location.image_store = table.imagestore.filter(|path| !path.is_empty()).map(PathBuf::from);
+        if table.transient_store == Some(true) {
+            location.transient = Some(match table.runroot.filter(|path| !path.is_empty()) {
+                Some(path) => self.expand(&path),
+                None => self.default_run_root(),
+            });
+        }
+        Ok(Located { location, read: self.read.take() })
+    }
+
+    fn default_run_root(&self) -> PathBuf {
+        match self.around.var("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+            _ if !self.rootless() => "/run/containers/storage".into(),
+            Some(dir) => Path::new(&dir).join("containers"),
+            None => format!("/run/user/{}/containers", self.uid).into(),
+        }
     }
 
     fn rootless_default(&self) -> Result<PathBuf, StoreError> {
@@ -406,7 +426,7 @@ mod tests {
             ),
         ];
         for (what, around, root) in table {
-            assert_eq!(decide(&around).unwrap().root, Path::new(root), "{what}");
+            assert_eq!(decide(&around).unwrap().location.root, Path::new(root), "{what}");
         }
     }
 
@@ -414,11 +434,11 @@ mod tests {
     fn storage_opts_replace_the_configured_image_stores() {
         let conf = ("/etc/containers/storage.conf", "[storage.options]\nadditionalimagestores=['/a']");
         let around = Fake { files: vec![conf], ..Fake::default() };
-        assert_eq!(decide(&around).unwrap().additional, [PathBuf::from("/a")]);
+        assert_eq!(decide(&around).unwrap().location.additional, [PathBuf::from("/a")]);
         let around = Fake { files: vec![conf], vars: vec![("STORAGE_OPTS", "")], ..Fake::default() };
-        assert!(decide(&around).unwrap().additional.is_empty());
+        assert!(decide(&around).unwrap().location.additional.is_empty());
         let around = Fake { files: vec![conf], vars: vec![("STORAGE_OPTS", "imagestore=/b")], ..Fake::default() };
-        assert_eq!(decide(&around).unwrap().additional, [PathBuf::from("/b")]);
+        assert_eq!(decide(&around).unwrap().location.additional, [PathBuf::from("/b")]);
     }
 
     #[test]

@@ -231,6 +231,12 @@ pub enum StoreError {
         /// In the configuration.
         wanted: Digest,
     },
+    /// A list of manifests, as `podman manifest create` makes it, is stored as an image without files.
+    #[error("image {image:.12}: it is a list of images and has no files of its own")]
+    ManifestList {
+        /// The image.
+        image: ImageId,
+    },
     /// An image has no manifest or configuration under this key.
     #[error("image {image:.12}: no data under the key \"{}\"", Escaped(key.as_bytes()))]
     NoBigData {
@@ -298,7 +304,9 @@ impl StoreError {
             | StoreError::AmbiguousImage { .. }
             | StoreError::NoLayer { .. }
             | StoreError::AmbiguousLayer { .. } => ErrorKind::NotFound,
-            StoreError::Driver { .. } | StoreError::NoTar { .. } => ErrorKind::Unsupported,
+            StoreError::Driver { .. } | StoreError::NoTar { .. } | StoreError::ManifestList { .. } => {
+                ErrorKind::Unsupported
+            }
             StoreError::ForeignStore { .. } => ErrorKind::Permission,
             StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
                 ErrorKind::Limit
@@ -339,6 +347,7 @@ impl StoreError {
             StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
             StoreError::NoTar { .. } => "commit the container with podman first",
+            StoreError::ManifestList { .. } => "name one of the images that it lists",
             StoreError::NoImage { .. } => "`cstor image list` shows the images",
             StoreError::AmbiguousImage { .. } => "name one of them in full",
             StoreError::Incomplete { .. } => "pull or build the image again",

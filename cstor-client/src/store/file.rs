@@ -54,7 +54,7 @@ impl Root {
         self.dir.as_fd()
     }
 
-    /// Whether there is an entry of this name at the top of the store.
+    /// Whether there is an entry at this path; symlinks on the way there are not for a store.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.dir.symlink_metadata(name).is_ok()
     }
@@ -92,7 +92,7 @@ impl Root {
         }
     }
 
-    /// A regular file, open for reading.
+    /// Opens a regular file for reading.
     pub(crate) fn open_regular(&self, path: &str) -> Result<OwnedFd, StoreError> {
         let full = || self.path.join(path);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

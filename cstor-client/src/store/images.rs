@@ -21,6 +21,8 @@ pub(crate) struct ImageRecord {
     pub(crate) digest: Option<Digest>,
     /// The top layer; none for an image without files.
     pub(crate) layer: Option<LayerId>,
+    /// Copies of the top layer for containers with ids of their own.
+    pub(crate) mapped_layers: Vec<LayerId>,
     pub(crate) created: Option<String>,
     pub(crate) big_data: Vec<String>,
     pub(crate) big_data_sizes: HashMap<String, i64>,
@@ -34,6 +36,7 @@ struct Json {
     digest: Option<Digest>,
     names: Option<Vec<String>>,
     layer: Option<String>,
+    mapped_layers: Option<Vec<String>>,
     created: Option<String>,
     big_data_names: Option<Vec<String>>,
     big_data_sizes: Option<HashMap<String, i64>>,
@@ -53,6 +56,12 @@ fn record(json: Json, root: StoreIndex, path: &Path) -> Result<ImageRecord, Stor
         names: json.names.unwrap_or_default(),
         digest: json.digest,
         layer: json.layer.filter(|id| !id.is_empty()).map(|id| parse_id(id, path)).transpose()?,
+        mapped_layers: json
+            .mapped_layers
+            .unwrap_or_default()
+            .into_iter()
+            .map(|id| parse_id(id, path))
+            .collect::<Result<_, _>>()?,
         created: json.created,
         big_data: json.big_data_names.unwrap_or_default(),
         big_data_sizes: json.big_data_sizes.unwrap_or_default(),

@@ -9,14 +9,15 @@ use cstor_proto::{LayerId, StoreIndex};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::StoreError;
 use super::json::{parse_id, parse_list};
+use super::{StoreError, big_data};
 use crate::digest::Digest;
 
 /// One layer, as a store knows it.
 #[derive(Debug)]
 pub(crate) struct LayerRecord {
     pub(crate) id: LayerId,
+    /// The root that holds its tar-split and its big data.
     pub(crate) root: StoreIndex,
     pub(crate) parent: Option<LayerId>,
     pub(crate) names: Vec<String>,
@@ -25,6 +26,10 @@ pub(crate) struct LayerRecord {
     pub(crate) diff_size: Option<u64>,
     pub(crate) compressed_digest: Option<Digest>,
     pub(crate) incomplete: bool,
+    /// Whether there is a table of contents among its big data: it was pulled as zstd:chunked or eStargz.
+    pub(crate) has_toc: bool,
+    /// Whether its files have other owners on disk than those of its store.
+    pub(crate) mapped: bool,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +44,9 @@ struct Json {
     diff_digest: Option<Digest>,
     diff_size: Option<i64>,
     flags: Option<serde_json::Map<String, Value>>,
+    big_data_names: Option<Vec<String>>,
+    uidmap: Option<Vec<Value>>,
+    gidmap: Option<Vec<Value>>,
 }
 
 /// Parses the bytes of a layers.json; `path` names it in errors.
@@ -57,6 +65,8 @@ fn record(json: Json, root: StoreIndex, path: &Path) -> Result<LayerRecord, Stor
         // −1 stands for unknown where only a table of contents was pulled.
         diff_size: json.diff_size.and_then(|size| u64::try_from(size).ok()),
         compressed_digest: json.compressed_diff_digest,
+        has_toc: json.big_data_names.is_some_and(|names| names.iter().any(|name| name == big_data::TOC)),
+        mapped: [json.uidmap, json.gidmap].into_iter().flatten().any(|map| !map.is_empty()),
         incomplete: json.flags.is_some_and(|flags| flags.get("incomplete") == Some(&Value::Bool(true))),
     })
 }

@@ -13,10 +13,13 @@ mod images;
 mod json;
 mod layers;
 mod links;
+mod location;
 mod lock;
+mod roots;
 mod snapshot;
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,9 +32,11 @@ pub use error::{LayerPart, StoreError};
 pub(crate) use file::Root;
 pub(crate) use images::ImageRecord;
 pub(crate) use layers::LayerRecord;
+pub use location::Location;
 use lock::ReadLock;
 #[cfg(feature = "cli")]
 pub(crate) use lock::{LockState, lock_state};
+use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
 
 use crate::image::{self, Image};
@@ -63,7 +68,7 @@ pub struct Storage {
 
 /// What a [`Storage`] and the images and layers found in it share.
 pub(crate) struct Shared {
-    roots: Vec<Root>,
+    pub(crate) roots: Roots,
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     /// Who opens what this process may not; none: nobody.
     pub(crate) helper: Option<SharedHelper>,
@@ -78,13 +83,18 @@ impl Storage {
 
     /// Opens the store at this root alone, without reading any configuration.
     pub fn open(root: impl AsRef<Path>) -> Result<Storage, StoreError> {
-        Storage::open_with(root.as_ref(), &[], None)
+        Storage::open_at(&Location::new(root.as_ref()))
+    }
+
+    /// Opens a store whose parts lie in several places: split, transient, or with additional image stores.
+    pub fn open_at(location: &Location) -> Result<Storage, StoreError> {
+        Storage::open_with(location, None)
     }
 
     /// Opens the store at this root, with additional image stores named as podman's
     /// `--storage-opt` names them: `[overlay.]additionalimagestore=PATH`.
     pub fn open_with_options(root: impl AsRef<Path>, options: &[impl AsRef<str>]) -> Result<Storage, StoreError> {
-        Storage::open_with(root.as_ref(), &Storage::stores_in_options(options), None)
+        Storage::open_at(&Location::new(root.as_ref()).additional(Storage::stores_in_options(options)))
     }
 
     /// The additional image stores that options of the driver name, as [`Storage::open_with_options`] takes them.
@@ -93,24 +103,12 @@ impl Storage {
     }
 
     pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
-        let location = discover::locate()?;
-        Storage::open_with(&location.root, &location.additional, helper)
+        Storage::open_with(&discover::locate()?.location, helper)
     }
 
-    pub(crate) fn open_with(
-        root: &Path,
-        additional: &[PathBuf],
-        helper: Option<SharedHelper>,
-    ) -> Result<Storage, StoreError> {
-        let primary = Root::open(root)?;
-        refuse_other_drivers(&primary)?;
-        let mut roots = vec![primary];
-        for path in additional {
-            roots.push(Root::open(path)?);
-        }
-        if roots.len() > cstor_proto::MAX_ROOTS {
-            return Err(StoreError::TooManyStores { path: root.into(), limit: cstor_proto::MAX_ROOTS });
-        }
+    pub(crate) fn open_with(location: &Location, helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
+        let roots = Roots::open(location)?;
+        roots.first().map_or(Ok(()), refuse_other_drivers)?;
         Ok(Storage { shared: Arc::new(Shared { roots, snapshot: Mutex::new(None), helper }) })
     }
 
@@ -162,7 +160,7 @@ impl Storage {
         if !links::is_link_id(link) {
             return Ok(None);
         }
-        for root in &self.shared.roots {
+        for root in self.shared.roots.layered() {
             if let Some(layer) = links::resolve(root, link)? {
                 return Ok(Some(layer));
             }
@@ -173,11 +171,11 @@ impl Storage {
     /// All containers, in the order of containers.json.
     pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
         let mut containers: Vec<Container> = Vec::new();
-        let Some(root) = self.shared.roots.first() else { return Ok(containers) };
-        let _lock = ReadLock::take(root, "overlay-containers/containers.lock")?;
-        for file in ["overlay-containers/containers.json", "overlay-containers/volatile-containers.json"] {
-            if let Some(bytes) = root.read_json(file)? {
-                containers.extend(containers::parse(&bytes, &root.path().join(file))?);
+        let (lock, listings) = self.shared.roots.container_listings();
+        let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file)).transpose()?;
+        for Listing { dir, file, .. } in listings {
+            if let Some(bytes) = dir.read_json(file)? {
+                containers.extend(containers::parse(&bytes, &dir.path().join(file))?);
             }
         }
         Ok(containers)
@@ -206,14 +204,9 @@ fn refuse_other_drivers(root: &Root) -> Result<(), StoreError> {
 }
 
 impl Shared {
-    pub(crate) fn roots(&self) -> &[Root] {
-        &self.roots
-    }
-
     /// A root by the index that a record carries.
     pub(crate) fn root(&self, index: StoreIndex) -> Result<&Root, StoreError> {
-        // Records only carry indexes that they were given while these roots were walked.
-        self.roots.get(usize::from(index.0)).ok_or_else(|| StoreError::NoStore { path: PathBuf::new() })
+        self.roots.get(index)
     }
 
     /// What the store says now.
@@ -248,6 +241,11 @@ impl Shared {
         Err(StoreError::Restless { path: self.roots.first().map(|root| root.path().into()).unwrap_or_default() })
     }
 
+    /// Opens the table of contents of a layer that has one.
+    pub(crate) fn open_toc(&self, layer: &LayerRecord) -> Result<OwnedFd, StoreError> {
+        big_data::open_toc(self.root(layer.root)?, layer)
+    }
+
     /// Reads what an image keeps under a key.
     pub(crate) fn big_data(&self, image: &ImageRecord, key: &str) -> Result<Vec<u8>, StoreError> {
         big_data::read(self.root(image.root)?, image, key)
@@ -261,10 +259,10 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    fn take(roots: &[Root]) -> Result<Locks, StoreError> {
+    fn take(roots: &Roots) -> Result<Locks, StoreError> {
         let mut held = Vec::new();
         for file in ["overlay-layers/layers.lock", "overlay-images/images.lock"] {
-            for root in roots {
+            for root in roots.layered() {
                 held.extend(ReadLock::take(root, file)?);
             }
         }

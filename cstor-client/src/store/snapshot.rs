@@ -11,12 +11,8 @@ use cstor_proto::{LayerId, StoreIndex};
 use super::images::ImageRecord;
 use super::layers::LayerRecord;
 use super::lock::Token;
-use super::{Locks, Root, StoreError, images, layers};
-
-/// Layers that are lost at a reboot stand in a file of their own since containers/storage 1.45; the
-/// first entry of an id counts (layers.go, `load`).
-const LAYER_FILES: [&str; 2] = ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"];
-const IMAGE_FILE: &str = "overlay-images/images.json";
+use super::roots::Listing;
+use super::{Locks, Roots, StoreError, images, layers};
 
 /// The layers and images of a store.
 #[derive(Debug)]
@@ -31,6 +27,12 @@ impl Snapshot {
     /// A layer by its id.
     pub(crate) fn layer(&self, id: LayerId) -> Option<&Arc<LayerRecord>> {
         self.by_id.get(&id).and_then(|&place| self.layers.get(place))
+    }
+
+    /// The layer that this one is a copy of, with other owners, for containers with ids of their own: the top of the
+    /// image that lists it (store.go, `imageTopLayerForMapping`). Its `parent` is that of the other.
+    pub(crate) fn template(&self, of: LayerId) -> Option<LayerId> {
+        self.images.iter().find(|image| image.mapped_layers.contains(&of)).and_then(|image| image.layer)
     }
 
     /// All layers in the order of the files.
@@ -48,9 +50,9 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    pub(super) fn of(roots: &[Root], locks: &Locks) -> Version {
-        let files =
-            roots.iter().flat_map(|root| LAYER_FILES.into_iter().chain([IMAGE_FILE]).map(|file| root.version(file)));
+    pub(super) fn of(roots: &Roots, locks: &Locks) -> Version {
+        let listings = roots.layer_listings().into_iter().chain(roots.image_listings());
+        let files = listings.map(|listing| listing.dir.version(listing.file));
         Version { tokens: locks.held.iter().map(|lock| lock.token()).collect(), files: files.collect() }
     }
 }
@@ -69,17 +71,17 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn read(roots: &[Root]) -> Result<Files, StoreError> {
+    pub(super) fn read(roots: &Roots) -> Result<Files, StoreError> {
+        let read = |Listing { dir, file, of }: Listing<'_>| -> Result<Option<Bytes>, StoreError> {
+            let bytes = dir.read_json(file)?;
+            Ok(bytes.map(|bytes| Bytes { root: of, path: dir.path().join(file), bytes }))
+        };
         let mut files = Files { layers: Vec::new(), images: Vec::new() };
-        for (index, root) in (0..).map(StoreIndex).zip(roots) {
-            let read = |file: &str| -> Result<Option<Bytes>, StoreError> {
-                let bytes = root.read_json(file)?;
-                Ok(bytes.map(|bytes| Bytes { root: index, path: root.path().join(file), bytes }))
-            };
-            for file in LAYER_FILES {
-                files.layers.extend(read(file)?);
-            }
-            files.images.extend(read(IMAGE_FILE)?);
+        for listing in roots.layer_listings() {
+            files.layers.extend(read(listing)?);
+        }
+        for listing in roots.image_listings() {
+            files.images.extend(read(listing)?);
         }
         Ok(files)
     }
@@ -100,6 +102,7 @@ impl Files {
 }
 
 impl Snapshot {
+    /// The first entry of an id counts (layers.go, `load`).
     fn add_layer(&mut self, layer: LayerRecord) {
         match self.by_id.get(&layer.id).and_then(|&place| self.layers.get(place)) {
             None => {

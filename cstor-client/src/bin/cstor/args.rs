@@ -28,6 +28,9 @@ pub(crate) struct Store {
     /// The root of the store; by default the one that podman uses.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// Where images and the contents of their layers are, if not in the root: as podman's --imagestore.
+    #[arg(long, global = true, value_name = "DIR", requires = "root")]
+    pub(crate) imagestore: Option<PathBuf>,
     /// An option of the store's driver, as for podman; with --root only. `additionalimagestore=DIR` adds a store.
     #[arg(long, global = true, value_name = "KEY=VALUE", requires = "root")]
     pub(crate) storage_opt: Vec<String>,

@@ -65,7 +65,7 @@ pub(crate) fn become_owner(store: &Store) -> Result<(), Failure> {
     if !own.is_root() {
         return Err(AsOwnerError::NotRoot { path: root.clone(), owner: owner.as_raw() }.into());
     }
-    for additional in Storage::stores_in_options(&store.storage_opt) {
+    for additional in store.imagestore.iter().cloned().chain(Storage::stores_in_options(&store.storage_opt)) {
         let other = owner_of(&additional)?;
         if !other.is_root() && other != owner {
             return Err(StoreError::ForeignStore { path: additional, owner: other.as_raw() }.into());

@@ -259,7 +259,7 @@ impl<R: Read> Archive<R> {
         let sparse = extents.is_some();
         self.extents = extents.map_or_else(|| [Extent { start: 0, length: stored }].into(), Into::into);
         self.padding = (BLOCK - (stored % BLOCK as u64) as usize) % BLOCK;
-        Member { header, content: (size > 0).then_some(Content { size, crc: None }), sparse }
+        Member { header, content: (size > 0).then_some(Content { size, crc: None, digest: None }), sparse }
     }
 
     fn skip(&mut self) -> Result<(), ArchiveError> {

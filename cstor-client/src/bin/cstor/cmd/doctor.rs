@@ -6,6 +6,7 @@ use std::path::Path;
 use cstor_client::doctor::{self, Finding, State, Value};
 use serde::{Serialize, Serializer};
 
+use super::location;
 use crate::args::{Doctor, Format, Store};
 use crate::exit::{Failure, code};
 use crate::ui::{json, table};
@@ -40,7 +41,7 @@ impl Serialize for Shown<'_> {
 
 pub(crate) fn run(store: &Store, args: &Doctor, out: &mut dyn Write) -> Result<(), Failure> {
     let helper = store.helper_options();
-    let findings = doctor::examine(store.root.as_deref(), &store.storage_opt, helper, Path::new("."));
+    let findings = doctor::examine(location(store), helper, Path::new("."));
     match args.format {
         Format::Json => {
             let findings = findings.iter().map(row).collect();

@@ -17,7 +17,7 @@ pub(crate) mod verify;
 pub(crate) mod whose;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Config, Image, ProxiedStorage};
+use cstor_client::{Config, Image, Location, ProxiedStorage, Storage};
 
 use crate::args::Store;
 use crate::exit::Failure;
@@ -34,8 +34,14 @@ pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
 /// Opens the store that was named, or the one that podman uses.
 pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
     let helper = store.helper_options();
-    Ok(match &store.root {
-        Some(root) => ProxiedStorage::open_with_options(root, &store.storage_opt, helper)?,
+    Ok(match location(store) {
+        Some(location) => ProxiedStorage::open_at(&location, helper)?,
         None => ProxiedStorage::discover(helper)?,
     })
+}
+
+/// The store that was named.
+fn location(store: &Store) -> Option<Location> {
+    let location = Location::new(store.root.as_ref()?).additional(Storage::stores_in_options(&store.storage_opt));
+    Some(store.imagestore.iter().fold(location, |location, path| location.image_store(path)))
 }

@@ -1,0 +1,39 @@
+//! Where the parts of a store are, as storage.conf or a caller says it. It does not look whether they are there.
+
+use std::path::PathBuf;
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    pub(crate) root: PathBuf,
+    pub(crate) image_store: Option<PathBuf>,
+    pub(crate) transient: Option<PathBuf>,
+    pub(crate) additional: Vec<PathBuf>,
+}
+
+impl Location {
+    /// All of it at this root.
+    pub fn new(root: impl Into<PathBuf>) -> Location {
+        Location { root: root.into(), image_store: None, transient: None, additional: Vec::new() }
+    }
+
+    /// Images and the contents of their layers lie here: a split store (`imagestore` of storage.conf, podman's
+    /// `--imagestore`).
+    #[must_use]
+    pub fn image_store(self, path: impl Into<PathBuf>) -> Location {
+        Location { image_store: Some(path.into()), ..self }
+    }
+
+    /// Containers are listed below this run root, and lost at a reboot (`transient_store` of storage.conf).
+    #[must_use]
+    pub fn transient(self, run_root: impl Into<PathBuf>) -> Location {
+        Location { transient: Some(run_root.into()), ..self }
+    }
+
+    /// Further stores, for reading.
+    #[must_use]
+    pub fn additional(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Location {
+        self.additional.extend(paths);
+        self
+    }
+}
