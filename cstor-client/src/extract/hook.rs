@@ -47,7 +47,11 @@ impl Hook {
         if let Some(proxied) = source.proxied() {
             proxied.settle(needed)?;
         }
-        let reads = chain.shared().roots().iter().map(|root| root.dir()).collect();
+        self.call(chain.shared().roots().iter().map(|root| root.dir()).collect(), staging)
+    }
+
+    /// Calls the hook where there is no store and no helper.
+    pub(super) fn call(&self, reads: Vec<BorrowedFd<'_>>, staging: &Staging) -> Result<(), ExtractError> {
         (self.0)(&Reach { reads, writes: staging.parent() }).map_err(ExtractError::Hook)
     }
 }
