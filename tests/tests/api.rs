@@ -960,7 +960,7 @@ fn a_hook_runs_between_planning_and_placing() {
             };
             let [read] = reach.reads[..] else { panic!("one root: {reach:?}") };
             is(read, &root);
-            is(reach.writes, &above);
+            is(reach.beside, &above);
             let siblings: Vec<_> = fs::read_dir(&above).unwrap().map(|entry| entry.unwrap()).collect();
             assert_eq!(siblings.len(), counted + 1, "the directory in which the result grows");
             let sibling = siblings.iter().find(|entry| entry.file_name().as_encoded_bytes().starts_with(b".out"));

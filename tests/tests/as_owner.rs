@@ -155,7 +155,12 @@ fn it_is_refused_where_it_makes_no_sense() {
     let empty = scratch.path().join("empty");
     fs::create_dir(&empty).unwrap();
     let of_root = format!("additionalimagestore={}", empty.display());
-    let table: [(&str, Who, &Path, &[&str], i32); 9] = [
+    // Directories on the way may be links, but not to a store that root would then read as its own.
+    let way = scratch.path().join("way");
+    symlink(users.parent().unwrap(), &way).unwrap();
+    let table: [(&str, Who, &Path, &[&str], i32); 11] = [
+        ("a link on the way", Who::Root, &way.join("local"), &[], 0),
+        ("a link on the way to a store of root", Who::Root, &way.join("root-local"), &[], 2),
         ("its own store", Who::User, &users, &[], 0),
         ("root's own store", Who::Root, &roots, &[], 0),
         ("root's store for a user", Who::User, &roots, &[], 2),

@@ -197,6 +197,18 @@ fn newuidmap_says_what_is_missing() {
     fs::write(&plain, "#!/bin/sh\nexec /bin/sleep 30\n").unwrap();
     fs::set_permissions(&plain, Permissions::from_mode(0o4755)).unwrap();
     assert_says(&try_it(), &["newuidmap: could not map the subordinate ids (still running)"], "stuck");
+    fs::write(&plain, "#!/bin/sh\necho no such range >&2; /usr/bin/setsid /bin/sleep 20 &\nexit 1\n").unwrap();
+    fs::set_permissions(&plain, Permissions::from_mode(0o4755)).unwrap();
+    let scratch = lab.scratch(Who::User, Fs::Xfs);
+    let mut command = extraction(lab, "newuidmap", &scratch.path().join("out"));
+    let ended = run(command.env("PATH", place.path()));
+    for left in ended.leftovers() {
+        let pid = left.split(' ').next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+        kill_process(pid.expect("a pid"), Signal::KILL).unwrap();
+    }
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    assert_says(&ended, &["(exit status: 1), saying \"no such range\""], "another process keeps the pipe");
+    assert!(ended.took < FALLS_BACK, "{:?}", ended.took);
 }
 
 #[test]
@@ -410,6 +422,15 @@ fn a_helper_that_others_can_replace_is_refused() {
     }
 }
 
+#[test]
+fn a_path_of_the_helper_cannot_write_to_the_terminal() {
+    let lab = lab_or_skip!();
+    let (scratch, ended) = with_helper(lab, Path::new("/none/\u{1b}[31m\nhelper"), &[]);
+    assert_refused(lab, &ended, 7, scratch.path(), "escape");
+    assert_says(&ended, &["/none/\\u{1b}[31m\\nhelper: no helper here"], "escape");
+    assert!(!ended.stderr.contains('\u{1b}'), "{:?}", ended.stderr);
+}
+
 /// A helper that gives one answer to `Hello`, whatever it is.
 fn one_answer(place: &Path, bytes: &str) -> PathBuf {
     let helper = place.join("answers");
@@ -469,6 +490,13 @@ fn another_version_and_an_open_sandbox_are_refused() {
         let (scratch, ended) = with_helper(lab, &helper, &[flags, &["--launcher", "none"]].concat());
         assert_refused(lab, &ended, 7, scratch.path(), what);
         assert_says(&ended, needle.as_slice(), what);
+    }
+    // Nothing of this is the launcher's fault, so no other one is tried.
+    for launcher in ["none", "auto"] {
+        let helper = one_answer(place.path(), "\\x05");
+        let (scratch, ended) = with_helper(lab, &helper, &["--launcher", launcher]);
+        assert_refused(lab, &ended, 7, scratch.path(), launcher);
+        assert_says(&ended, &["cstor-helper: an answer that fits no question"], launcher);
     }
     // The real one is confined.
     let (_scratch, ended) = with_helper(lab, &lab.executable("cstor-helper"), &["--require-sandbox"]);

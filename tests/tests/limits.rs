@@ -182,3 +182,22 @@ fn a_launcher_that_prints_without_end_is_heard_but_not_kept() {
         assert!(code == 0 || ended.stderr.contains("the last words"), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn a_closed_terminal_leaves_nothing_unless_it_is_ignored() {
+    let lab = lab_or_skip!();
+    let store = lab.store(Fs::Xfs, "local");
+    for (prefix, code, left) in [(&[][..], 129, &[][..]), (&["nohup"], 0, &["out"])] {
+        let scratch = lab.scratch(Who::User, Fs::Xfs);
+        let mut command = lab.command(Who::User, prefix.first().copied().unwrap_or("env"));
+        command.arg(lab.executable("cstor")).arg("--root").arg(&store);
+        let running = start(command.args(["extract", "localhost/crowd"]).arg(scratch.path().join("out")));
+        while lab.names_in(scratch.path()).is_empty() {
+            sleep(Duration::from_millis(1));
+        }
+        running.signal(Signal::HUP);
+        let ended = running.wait();
+        assert_eq!(ended.code(), code, "{prefix:?}: {}", ended.stderr);
+        assert_eq!(lab.names_in(scratch.path()), left, "{prefix:?}");
+    }
+}

@@ -52,12 +52,19 @@ fn a_confined_process_places_files_and_gets_nowhere_else() {
         ("make a link", "ok", "ok"),
         ("make a fifo", "ok", "ok"),
         ("remove", "ok", "ok"),
+        ("make a directory beside", "ok", "ok"),
+        ("rename beside", "ok", "ok"),
+        ("remove beside", "ok", "ok"),
         ("remove a directory", "ok", "ok"),
         ("read in a thread", "ok", "ok"),
         ("read elsewhere", "ok", EACCES),
         ("read elsewhere in a thread", "ok", EACCES),
         ("list elsewhere", "ok", EACCES),
         ("read /proc", "ok", EACCES),
+        ("make a file beside", "ok", EACCES),
+        ("write a file beside", "ok", EACCES),
+        ("read a file beside", "ok", EACCES),
+        ("remove a file beside", "ok", EACCES),
         ("write a root", "ok", EACCES),
         ("make a device", "ok", EACCES),
         ("write elsewhere", "ok", EACCES),
@@ -77,9 +84,13 @@ fn a_confined_process_places_files_and_gets_nowhere_else() {
     for how in ["free", "confined"] {
         let scratch = lab.scratch(Who::User, Fs::Xfs);
         let mut shell = lab.command(Who::User, "sh");
-        must(shell.args(["-c", "mkdir reads writes && echo something >reads/file"]).current_dir(scratch.path()));
+        must(
+            shell
+                .args(["-c", "mkdir -p reads beside/grows && echo something | tee reads/file >beside/file"])
+                .current_dir(scratch.path()),
+        );
         let mut probe = lab.command(Who::User, lab.executable("cstor-lab-sandbox"));
-        probe.args([how, "reads", "writes"]).current_dir(scratch.path());
+        probe.args([how, "reads", "beside/grows", "beside"]).current_dir(scratch.path());
         let said = must(&mut probe);
         let mut said = said.lines();
         if how == "confined" {

@@ -11,9 +11,13 @@ use cstor_tests::lab_or_skip;
 use cstor_tests::tree::{self, Sight, assert_same};
 use std::cell::Cell;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const THRESHOLDS: [u64; 3] = [0, 4096, u64::MAX];
 
@@ -153,6 +157,100 @@ fn files_are_asked_for_once_in_order_and_only_if_they_survive() {
     let [base, upper] = asked.map(Cell::into_inner);
     assert_eq!(base, [1, 2, 4, 6]);
     assert_eq!(upper, [0, 1, 2]);
+}
+
+#[test]
+fn the_caller_is_asked_before_anything_is_placed() {
+    let place = tempfile::tempdir().unwrap();
+    let forged = store().write(&place.path().join("store"), false).unwrap();
+    let layers = streams(&Storage::open(&forged.root).unwrap(), "localhost/app", 0);
+    let extraction = |extractor: &Extractor| {
+        let layers = layers.iter().map(|(stream, files)| (&stream[..], &files[..]));
+        splitfdstream::extract(layers, place.path().join("out"), extractor)
+    };
+    let refusing = Extractor::new().before_placing(|_| Err(io::Error::other("not like this")));
+    assert_eq!(extraction(&refusing).unwrap_err().kind(), ErrorKind::Failure);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "something was left");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let counting = Extractor::new().before_placing(move |reach| {
+        assert!(reach.reads.is_empty());
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
+    extraction(&counting).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+/// A member of so many bytes.
+fn header(size: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("f").unwrap();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+/// A stream that begins so and goes on with zeros, slowly.
+struct Endless {
+    pending: Vec<u8>,
+    given: usize,
+}
+
+impl Read for Endless {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        // Whoever does not stop gets another error after two seconds.
+        if self.given > 200 * 2048 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if self.pending.is_empty() {
+            std::thread::sleep(Duration::from_millis(10));
+            let mut chunk = Writer::new(Vec::new());
+            chunk.inline(&[0; 2048]).unwrap();
+            self.pending = chunk.finish().unwrap();
+        }
+        let length = space.len().min(self.pending.len());
+        space[..length].copy_from_slice(&self.pending[..length]);
+        self.pending.drain(..length);
+        self.given += length;
+        Ok(length)
+    }
+}
+
+#[test]
+fn an_interrupt_ends_a_stream_without_end() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let extractor = Extractor::new().interrupt(Arc::clone(&stop));
+    let place = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(Vec::new());
+    writer.inline(&header(1 << 40)).unwrap();
+    let stream = Endless { pending: writer.finish().unwrap(), given: 0 };
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+    });
+    let none: &[OwnedFd] = &[];
+    let ended = splitfdstream::extract([(stream, none)], place.path().join("out"), &extractor);
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "something was left");
+}
+
+#[test]
+fn a_hole_of_a_tebibyte_takes_no_time() {
+    const SIZE: u64 = 1 << 40;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(SIZE).unwrap();
+    let mut writer = Writer::new(Vec::new());
+    writer.inline(&header(SIZE)).unwrap();
+    writer.external(0).unwrap();
+    writer.inline(&[0; 1024]).unwrap();
+    let layer = (writer.finish().unwrap(), vec![OwnedFd::from(file)]);
+    let place = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let report = extract(&[layer], &place.path().join("out"), &Extractor::new().reflink(Reflink::Never));
+    assert_eq!(report.copied_bytes, SIZE);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 /// Writes a part of a stream.

@@ -12,6 +12,8 @@ use crate::layer::{ContentProblem, Sum};
 
 /// Large enough that the system calls do not count, small enough for a cache.
 const BUFFER: usize = 256 * 1024;
+/// Zeros that are summed up between two looks at whether to stop.
+const HOLE: u64 = 64 << 20;
 
 /// Whether contents are cloned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +39,8 @@ pub(super) enum Filled {
 pub(super) enum FillError {
     Source(ContentProblem),
     Destination(&'static str, Errno),
+    /// Neither: the caller wants to stop.
+    Interrupted,
 }
 
 /// A file to be filled.
@@ -48,15 +52,21 @@ pub(super) struct Fill<'a> {
 }
 
 /// Fills files; one for each thread, since it holds a buffer.
-pub(super) struct Filler {
+pub(super) struct Filler<'a> {
     reflink: Reflink,
     verify: bool,
     buffer: Vec<u8>,
+    interrupt: &'a AtomicBool,
 }
 
-impl Filler {
-    pub(super) fn new(reflink: Reflink, verify: bool) -> Filler {
-        Filler { reflink, verify, buffer: Vec::new() }
+impl<'a> Filler<'a> {
+    pub(super) fn new(reflink: Reflink, verify: bool, interrupt: &'a AtomicBool) -> Filler<'a> {
+        Filler { reflink, verify, buffer: Vec::new(), interrupt }
+    }
+
+    /// Asked between two pieces: one file can take hours, and a hole of terabytes comes out of an image of kilobytes.
+    pub(super) fn check_interrupt(&self) -> Result<(), FillError> {
+        if self.interrupt.load(Ordering::Relaxed) { Err(FillError::Interrupted) } else { Ok(()) }
     }
 
     /// Fills an empty file. `uncloneable` remembers that the pair of file systems cannot clone, so that
@@ -112,10 +122,11 @@ impl Filler {
         let mut end = 0;
         while offset < file.content.size {
             let start = next_data(file, offset).map_err(source)?;
-            sum.zeros(start - offset);
+            self.zeros(&mut sum, start - offset)?;
             offset = start;
             let stop = next_hole(file, offset).map_err(source)?;
             while offset < stop {
+                self.check_interrupt()?;
                 let room = usize::try_from(stop - offset).unwrap_or(BUFFER).min(BUFFER);
                 let Some(buffer) = self.buffer.get_mut(..room) else { break };
                 let length = retry_on_intr(|| pread(file.from, &mut *buffer, offset)).map_err(source)?;
@@ -130,6 +141,17 @@ impl Filler {
             }
         }
         sum.check().map(|()| end).map_err(FillError::Source)
+    }
+
+    /// Takes a hole, which may be as large as a file can be, piece by piece.
+    fn zeros(&self, sum: &mut Sum, mut count: u64) -> Result<(), FillError> {
+        while count > 0 {
+            self.check_interrupt()?;
+            let length = count.min(HOLE);
+            sum.zeros(length);
+            count -= length;
+        }
+        Ok(())
     }
 }
 
@@ -172,4 +194,28 @@ pub(super) fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) ->
         bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn an_interrupt_ends_one_large_file() {
+        const SIZE: u64 = 1 << 44;
+        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let stop = AtomicBool::new(true);
+        let mut filler = Filler::new(Reflink::Never, false, &stop);
+        // A checksum has the zeros of a hole in it; without one there is only data to read.
+        for (size, crc) in [(SIZE, Some(1)), (1, None)] {
+            let content = Content { size, crc, digest: None };
+            if size == 1 {
+                write_at(from.as_fd(), b"x", 0).unwrap();
+            }
+            let file = Fill { from: from.as_fd(), to: to.as_fd(), content };
+            let ended = filler.fill(file, &AtomicBool::new(false));
+            assert!(matches!(ended, Err(FillError::Interrupted)), "{size}: {ended:?}");
+        }
+    }
 }

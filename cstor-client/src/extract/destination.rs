@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::getegid;
 
 use super::error::ExtractError;
-use super::sweep::{is_empty, sweep};
+use super::sweep::{clear, is_empty, sweep};
 
 /// What stands at the destination before the extraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct Staging {
     temporary: OsString,
     root: OwnedFd,
     before: Before,
+    /// The directory that is replaced, for lookups only.
+    replaced: Option<OwnedFd>,
     /// Whether the sibling is still there under its temporary name.
     pending: bool,
 }
@@ -57,6 +59,14 @@ impl Staging {
             source,
         })?;
         let before = look(&parent, path, name.as_encoded_bytes(), replace)?;
+        let replaced = match before {
+            Before::Replaced => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let opened = openat2(&parent, name, flags, Mode::empty(), CONFINED);
+                Some(opened.map_err(|errno| ExtractError::destination(shown, "look at the destination", errno))?)
+            }
+            Before::Nothing | Before::EmptyDir => None,
+        };
         let temporary = temporary_name(name);
         let failed = |action| move |errno| ExtractError::destination(shown, action, errno);
         mkdirat(&parent, &temporary, Mode::from(0o700)).map_err(failed("create a directory beside it"))?;
@@ -68,8 +78,16 @@ impl Staging {
                 return Err(failed("open a directory beside it")(errno));
             }
         };
-        let staging =
-            Staging { parent, path: path.into(), name: name.to_owned(), temporary, root, before, pending: true };
+        let staging = Staging {
+            parent,
+            path: path.into(),
+            name: name.to_owned(),
+            temporary,
+            root,
+            before,
+            replaced,
+            pending: true,
+        };
         staging.shed_inheritance().map_err(failed("prepare a directory beside it"))?;
         Ok(staging)
     }
@@ -93,9 +111,26 @@ impl Staging {
         self.parent.as_fd()
     }
 
+    /// The directory whose place the result takes, if it is not empty.
+    pub(super) fn replaced(&self) -> Option<BorrowedFd<'_>> {
+        self.replaced.as_ref().map(AsFd::as_fd)
+    }
+
     /// The directory in which the result grows.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// Where others may write to the parent, they could have given the temporary name to something else.
+    fn check_name(&self) -> Result<(), ExtractError> {
+        let failed = |errno| ExtractError::destination(self.temporary.as_encoded_bytes(), "look at the result", errno);
+        let named = statat(&self.parent, &self.temporary, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        let own = fstat(&self.root).map_err(failed)?;
+        if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) {
+            return Ok(());
+        }
+        let path = self.path.with_file_name(&self.temporary);
+        Err(ExtractError::Occupied { path, what: "was given to something else while the image was extracted" })
     }
 
     /// Gives the result its name.
@@ -106,6 +141,7 @@ impl Staging {
             Before::EmptyDir => RenameFlags::empty(),
             Before::Replaced => RenameFlags::EXCHANGE,
         };
+        self.check_name()?;
         renameat_with(&self.parent, &self.temporary, &self.parent, &self.name, flags).map_err(|errno| match errno {
             Errno::EXIST | Errno::NOTEMPTY => {
                 ExtractError::Occupied { path: self.path.clone(), what: "appeared while the image was extracted" }
@@ -130,7 +166,10 @@ impl Drop for Staging {
         if !self.pending {
             return;
         }
-        if let Err(errno) = sweep(self.parent.as_fd(), self.temporary.as_encoded_bytes()) {
+        // By its descriptor: what else may have taken the name goes only if it is empty.
+        let removed = clear(self.root.as_fd())
+            .and_then(|()| rustix::fs::unlinkat(&self.parent, &self.temporary, AtFlags::REMOVEDIR));
+        if let Err(errno) = removed {
             tracing::warn!(directory = %self.path.with_file_name(&self.temporary).display(), %errno, "could not be removed");
         }
     }

@@ -90,8 +90,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut result = work();
             for other in others {
-                // A thread that panicked has said so itself.
-                let other = other.join().unwrap_or(Err(ExtractError::Interrupted));
+                let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 result = result.and(other);
             }
             result
@@ -131,7 +130,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
         parent: BorrowedFd<'_>,
         file: &File<'_>,
         opened: Option<OpenedFile>,
-        filler: &mut Filler,
+        filler: &mut Filler<'_>,
     ) -> Result<(), ExtractError> {
         let placed = self.placer.place_file(parent, file, |created| match &opened {
             Some(opened) => self.fill(file, opened, created, filler),
@@ -139,6 +138,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
         });
         placed.map_err(|error| match error {
             FillError::Source(problem) => self.damaged(file, problem),
+            FillError::Interrupted => ExtractError::Interrupted,
             FillError::Destination(action, errno) => {
                 self.placer.failed_at(self.placer.dir(file.dir), file.name, action, errno)
             }
@@ -150,7 +150,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
         file: &File<'_>,
         opened: &OpenedFile,
         created: BorrowedFd<'_>,
-        filler: &mut Filler,
+        filler: &mut Filler<'_>,
     ) -> Result<(), FillError> {
         if opened.size != file.size {
             return Err(FillError::Source(ContentProblem::Size { found: opened.size, wanted: file.size }));
@@ -196,7 +196,7 @@ struct Worker<'w, 'p, 'a> {
     from: &'w FromChain<'p, 'a>,
     /// None where everything goes through the helper.
     direct: Option<Direct>,
-    filler: Filler,
+    filler: Filler<'a>,
     refused: Vec<File<'a>>,
 }
 

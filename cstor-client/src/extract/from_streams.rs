@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat2, unlinkat};
 use rustix::io::{Errno, pread, retry_on_intr};
@@ -17,6 +17,7 @@ use super::clone::{FillError, Filler, write_at};
 use super::destination::{CONFINED, Staging};
 use super::error::ExtractError;
 use super::place::{File, Placer};
+use super::plan::MAX_BYTES;
 use super::report::{Counters, Report, Silent};
 use super::{Extractor, report};
 use crate::chain::MAX_LAYERS;
@@ -34,7 +35,8 @@ const ASIDE: &str = "contents";
 ///
 /// They are merged as an image's layers are: whiteouts and opaque directories hide what the streams before them have,
 /// and leave nothing themselves. All options of `extractor` hold, except that contents which stand in a stream are
-/// always copied. No checksum comes with a stream, so nothing is held against one.
+/// always copied, and that [`Extractor::before_placing`] hears of no roots: what `files` opens later is its own
+/// concern. No checksum comes with a stream, so nothing is held against one.
 ///
 /// ```
 /// # use cstor_client::{Layer, Storage, extract::Extractor, splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD}};
@@ -62,11 +64,15 @@ pub fn extract<R: Read, F: FileSupply>(
         if layer == MAX_LAYERS {
             return Err(ExtractError::stream(SplitFdError::TooManyStreams { limit: MAX_LAYERS }));
         }
-        read(&mut tree, layer as u16, Reader::new(stream, files.count()), &mut aside, &mut contents)?;
+        let stream = Reader::new(stream, files.count());
+        read(&mut tree, layer as u16, stream, &mut aside, &mut contents, &extractor.interrupt)?;
         supplies.push(files);
     }
     let (policy, counters) = (extractor.policy(), Counters::default());
     let plan = extractor.plan(&tree, &policy)?;
+    if let Some(hook) = &extractor.before_placing {
+        hook.call(Vec::new(), &staging)?;
+    }
     let placer = Placer {
         tree: &tree,
         plan: &plan,
@@ -98,10 +104,13 @@ fn read<R: Read>(
     stream: Reader<R>,
     aside: &mut Aside,
     contents: &mut HashMap<InodeId, At>,
+    interrupt: &AtomicBool,
 ) -> Result<(), ExtractError> {
     let (mut members, mut buffer) = (Members::new(stream), vec![0; PIECE]);
+    let wanted = || if interrupt.load(Ordering::Relaxed) { Err(ExtractError::Interrupted) } else { Ok(()) };
     tree.lay(layer, |upper| {
         while let Some(entry) = members.next_entry().map_err(ExtractError::stream)? {
+            wanted()?;
             let file = members.file(&entry).map_err(ExtractError::stream)?;
             let at = file.map_or(At::Aside(aside.size), At::External);
             if let Some(member) = &entry.member {
@@ -116,6 +125,7 @@ fn read<R: Read>(
             }
             let keep = entry.member.as_ref().is_some_and(has_contents);
             loop {
+                wanted()?;
                 let length = members.read(&mut buffer).map_err(ExtractError::stream)?;
                 if length == 0 {
                     break;
@@ -166,7 +176,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
         &mut self,
         parent: BorrowedFd<'_>,
         file: &File<'_>,
-        filler: &mut Filler,
+        filler: &mut Filler<'_>,
         uncloneable: &AtomicBool,
     ) -> Result<(), ExtractError> {
         let (placer, aside) = (self.placer, self.aside);
@@ -188,7 +198,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             match external {
                 Some(fd) => placer.fill(file, fd, created, filler, uncloneable)?,
                 None => {
-                    aside.copy(offset.unwrap_or_default(), file.size, created)?;
+                    aside.copy(offset.unwrap_or_default(), file.size, created, || filler.check_interrupt())?;
                     Counters::add(&placer.counters.copied_bytes, file.size);
                 }
             }
@@ -202,6 +212,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
         placed.map_err(|error| match error {
             FillError::Source(ContentProblem::Size { found, .. }) => ExtractError::stream(place.other_size(found)),
             FillError::Source(ContentProblem::Read(error)) => broken(error),
+            FillError::Interrupted => ExtractError::Interrupted,
             FillError::Source(_) => broken(Errno::IO.into()),
             FillError::Destination(action, errno) => failed(action, errno),
         })
@@ -224,15 +235,25 @@ impl Aside {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
+        if self.size > MAX_BYTES {
+            return Err(ExtractError::TooMuch { bytes: self.size, limit: MAX_BYTES });
+        }
         self.size = write_at(self.file.as_fd(), bytes, self.size)
             .map_err(|errno| ExtractError::destination(ASIDE.as_bytes(), "keep contents aside", errno))?;
         Ok(())
     }
 
-    fn copy(&self, offset: u64, size: u64, to: BorrowedFd<'_>) -> Result<(), FillError> {
+    fn copy(
+        &self,
+        offset: u64,
+        size: u64,
+        to: BorrowedFd<'_>,
+        check: impl Fn() -> Result<(), FillError>,
+    ) -> Result<(), FillError> {
         let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).min(PIECE)];
         let mut copied = 0;
         while copied < size {
+            check()?;
             let room = usize::try_from(size - copied).unwrap_or(PIECE).min(buffer.len());
             let space = buffer.get_mut(..room).unwrap_or_default();
             let length = retry_on_intr(|| pread(&self.file, &mut *space, offset + copied))

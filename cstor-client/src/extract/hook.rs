@@ -20,8 +20,12 @@ use crate::source::Escalating;
 pub struct Reach<'a> {
     /// The directories of the store and of additional ones: it reads beneath them.
     pub reads: Vec<BorrowedFd<'a>>,
-    /// The directory of the destination: the result grows in a directory there and is renamed there.
-    pub writes: BorrowedFd<'a>,
+    /// Where the result grows: it makes anything beneath it.
+    pub grows: BorrowedFd<'a>,
+    /// The directory that holds this one and the destination: it renames directories in it, and removes empty ones.
+    pub beside: BorrowedFd<'a>,
+    /// What the result replaces: it removes everything beneath it. None where nothing is replaced.
+    pub goes: Option<BorrowedFd<'a>>,
 }
 
 type Action = dyn Fn(&Reach<'_>) -> io::Result<()> + Send + Sync;
@@ -47,8 +51,13 @@ impl Hook {
         if let Some(proxied) = source.proxied() {
             proxied.settle(needed)?;
         }
-        let reads = chain.shared().roots.all().map(|root| root.dir()).collect();
-        (self.0)(&Reach { reads, writes: staging.parent() }).map_err(ExtractError::Hook)
+        self.call(chain.shared().roots.all().map(|root| root.dir()).collect(), staging)
+    }
+
+    /// Calls the hook where there is no store and no helper.
+    pub(super) fn call(&self, reads: Vec<BorrowedFd<'_>>, staging: &Staging) -> Result<(), ExtractError> {
+        let (grows, beside, goes) = (staging.root(), staging.parent(), staging.replaced());
+        (self.0)(&Reach { reads, grows, beside, goes }).map_err(ExtractError::Hook)
     }
 }
 

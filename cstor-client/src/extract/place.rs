@@ -95,7 +95,7 @@ impl<'a> Placer<'a> {
         file: &File<'_>,
         from: BorrowedFd<'_>,
         to: BorrowedFd<'_>,
-        filler: &mut Filler,
+        filler: &mut Filler<'_>,
         uncloneable: &AtomicBool,
     ) -> Result<(), FillError> {
         let counter = match filler.fill(Fill { from, to, content: file.content }, uncloneable)? {
@@ -118,8 +118,8 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    pub(super) fn filler(&self) -> Filler {
-        Filler::new(self.options.reflink, self.options.verify)
+    pub(super) fn filler(&self) -> Filler<'a> {
+        Filler::new(self.options.reflink, self.options.verify, self.interrupt)
     }
 
     /// The files of a directory that have contents of their own, ordered by layer.

@@ -14,7 +14,7 @@ use crate::entry::Content;
 use crate::merge::{FinalTree, Inode, InodeId, InodeKind, Meta};
 
 /// All contents together; more is a mistake, or an attempt to fill a disk with clones.
-const MAX_BYTES: u64 = 16 << 40;
+pub(super) const MAX_BYTES: u64 = 16 << 40;
 
 /// The directories of a result, and the sums.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 //!
 //! It follows no symlink and holds two descriptors at a time, however deep the tree is.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat2, unlinkat};
 use rustix::io::Errno;
@@ -12,9 +12,16 @@ use super::plan::join;
 
 /// Removes `name` in `parent` with everything below it.
 pub(super) fn sweep(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    let mut pending = vec![name.to_vec()];
+    clear(open_writable(parent, name)?.as_fd())?;
+    unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// Removes everything in a directory.
+pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), Errno> {
+    // The empty path is the directory itself.
+    let mut pending = vec![Vec::new()];
     while let Some(path) = pending.last() {
-        let fd = match open_writable(parent, path) {
+        let fd = match open_writable(top, path) {
             Err(Errno::NOENT) => {
                 pending.pop();
                 continue;
@@ -37,9 +44,11 @@ pub(super) fn sweep(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         }
         drop(fd);
         if below.is_empty() {
-            match unlinkat(parent, path.as_slice(), AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
+            if !path.is_empty() {
+                match unlinkat(top, path.as_slice(), AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno),
+                }
             }
             pending.pop();
         } else {
@@ -65,6 +74,7 @@ fn may_be_dir(kind: FileType) -> bool {
 
 /// Opens a directory for reading, and lets its owner change it.
 fn open_writable(parent: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = openat2(parent, path, flags, Mode::empty(), CONFINED)?;
     if rustix::fs::fstat(&found)?.st_mode & 0o700 != 0o700 {

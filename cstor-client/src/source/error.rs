@@ -1,7 +1,7 @@
 //! What can go wrong with the helper. A file that is refused is none of it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::error::ErrorKind;
 #[non_exhaustive]
 pub enum SourceError {
     /// There is no helper executable where it is looked for.
-    #[error("cstor-helper: not found beside {}", beside.display())]
+    #[error("cstor-helper: not found beside {}", shown(beside))]
     NoHelper {
         /// The executable that looked.
         beside: PathBuf,
     },
     /// There is none where `CSTOR_HELPER` says.
-    #[error("{}: no helper here, though CSTOR_HELPER says so", path.display())]
+    #[error("{}: no helper here, though CSTOR_HELPER says so", shown(path))]
     NamedHelper {
         /// Its value.
         path: PathBuf,
     },
     /// The helper executable could be replaced by somebody else.
-    #[error("{}: the helper executable {how}", path.display())]
+    #[error("{}: the helper executable {how}", shown(path))]
     UnsafeHelper {
         /// The executable.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub enum SourceError {
         program: &'static str,
     },
     /// A program that maps ids has no rights of its own.
-    #[error("{}: is neither set-uid root nor has file capabilities, so it can map no ids", path.display())]
+    #[error("{}: is neither set-uid root nor has file capabilities, so it can map no ids", shown(path))]
     PowerlessMapper {
         /// Where it was found.
         path: PathBuf,
@@ -151,7 +151,7 @@ pub enum SourceError {
         stderr: Vec<u8>,
     },
     /// The helper speaks other versions of the protocol.
-    #[error("{}: speaks protocol {} to {}, cstor speaks {}", path.display(), theirs.min, theirs.max, cstor_proto::VERSION)]
+    #[error("{}: speaks protocol {} to {}, cstor speaks {}", shown(path), theirs.min, theirs.max, cstor_proto::VERSION)]
     Version {
         /// The helper executable.
         path: PathBuf,
@@ -217,6 +217,11 @@ impl std::fmt::Display for BadDescriptor {
             BadDescriptor::Miscounted => "one too many or too few",
         })
     }
+}
+
+/// For people: CSTOR_HELPER and PATH can hold anything.
+fn shown(path: &Path) -> Escaped<'_> {
+    Escaped(path.as_os_str().as_encoded_bytes())
 }
 
 fn how(status: Option<ExitStatus>) -> String {

@@ -87,7 +87,7 @@ fn named_by_user() -> Option<PathBuf> {
     named.map(|path| std::path::absolute(&path).unwrap_or(path))
 }
 
-/// The path, if there is a file that nobody but root and the user may replace.
+/// The path, if there is a file that nobody but root and the user may write to. Its directories are not looked at.
 fn check(path: &Path) -> Result<Option<PathBuf>, SourceError> {
     let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
     let Ok(stat) = fstat(&fd) else { return Ok(None) };

@@ -137,7 +137,7 @@ impl HelperProcess {
     ) -> Result<HelperProcess, SourceError> {
         let executable = Executable::find()?;
         let mut ways = Way::of(options.launcher).iter();
-        let conversation = begin(&mut ways, &executable, roots, patience, interrupt, SourceError::Unexpected)?;
+        let conversation = begin(&mut ways, &executable, roots, patience, interrupt, None)?;
         Ok(HelperProcess {
             conversation,
             ways,
@@ -177,7 +177,8 @@ impl HelperProcess {
                 Err(error) => {
                     let error = cause(self.conversation.way(), error, &Seen::now());
                     let (executable, patience) = (&self.executable, self.patience);
-                    self.conversation = begin(&mut self.ways, executable, roots, patience, &self.interrupt, error)?;
+                    self.conversation =
+                        begin(&mut self.ways, executable, roots, patience, &self.interrupt, Some(error))?;
                 }
             }
         }
@@ -270,34 +271,31 @@ impl HelperProcess {
     }
 }
 
-/// Starts a helper by the next way that leads to one, and says `Hello`. `failure` is what became of the way before;
-/// it is the error where no other may do better.
+/// Starts a helper by the next way that leads to one, and says `Hello`. `failure` is what became of the way before, if
+/// there was one; it is the error where no other may do better.
 fn begin(
     ways: &mut slice::Iter<'static, Way>,
     executable: &Executable,
     roots: &[BorrowedFd<'_>],
     patience: Patience,
     interrupt: &Interrupt,
-    mut failure: SourceError,
+    mut failure: Option<SourceError>,
 ) -> Result<Conversation, SourceError> {
     let count = u8::try_from(roots.len()).ok().filter(|&count| usize::from(count) <= MAX_ROOTS);
     let roots_announced = count.ok_or(SourceError::TooManyRoots)?;
     let hello =
         Request::Hello { magic: MAGIC, versions: VersionRange { min: VERSION, max: VERSION }, roots: roots_announced };
-    // The first way of all needs no reason.
-    let mut first = matches!(failure, SourceError::Unexpected);
     loop {
-        let next = if first || another_way_may_do(&failure) { ways.next() } else { None };
-        let Some(&way) = next else { return Err(failure) };
-        if !first {
-            tracing::warn!(reason = %failure, "trying {} instead", way.name());
+        let next = if failure.as_ref().is_none_or(another_way_may_do) { ways.next() } else { None };
+        let Some(&way) = next else { return Err(failure.unwrap_or(SourceError::Unexpected)) };
+        if let Some(reason) = &failure {
+            tracing::warn!(%reason, "trying {} instead", way.name());
         }
-        first = false;
         let begun = Conversation::start(way, executable, patience, interrupt)
             .and_then(|mut conversation| conversation.send(&hello, roots).map(|()| conversation));
         match begun {
             Ok(conversation) => return Ok(conversation),
-            Err(error) => failure = cause(way, error, &Seen::now()),
+            Err(error) => failure = Some(cause(way, error, &Seen::now())),
         }
     }
 }

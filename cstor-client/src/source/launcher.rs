@@ -8,11 +8,12 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, readlinkat};
+use rustix::fs::{CWD, OFlags, fcntl_getfl, fcntl_setfl, readlinkat};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getegid, geteuid, kill_process_group};
 
 use super::executable::Executable;
@@ -118,6 +119,11 @@ impl Way {
     }
 }
 
+/// Makes reading give what is there, and no more.
+pub(super) fn unblock(stderr: &ChildStderr) -> Result<(), Errno> {
+    fcntl_setfl(stderr, fcntl_getfl(stderr)? | OFlags::NONBLOCK)
+}
+
 /// Ends the launcher and what it started, and nothing else.
 pub(super) fn kill(child: &mut Child) {
     if matches!(child.try_wait(), Ok(Some(_))) {
@@ -199,10 +205,12 @@ fn await_exit(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// What a program printed that has ended.
+/// What a program printed that has ended. What it started may still hold the pipe, and is not waited for.
 fn output(child: &mut Child) -> Vec<u8> {
     let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
+    if let Some(stderr) = child.stderr.take()
+        && unblock(&stderr).is_ok()
+    {
         // Whatever could be read is better than nothing.
         let _ = stderr.take(MAX_OUTPUT).read_to_end(&mut said);
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use cstor_proto::{LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
-use rustix::fs::{Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open, statat};
 
 use super::error::BadDescriptor;
 use super::helper_process::HelperProcess;
@@ -107,7 +107,7 @@ impl FileSource for Proxied {
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
         let record = &layer.record;
-        let device = device_of_root(&self.shared, record.root)?;
+        let device = device_of_listing(&self.shared, record.root)?;
         let opened =
             self.helper.with(&roots(&self.shared), |process| process.ask_open_tar_split(record.root, record.id))?;
         if let Ok(fd) = &opened {
@@ -259,6 +259,15 @@ fn device_of(shared: &Shared, dir: &ContentsDir) -> Result<u64, SourceError> {
 
 fn device_of_root(shared: &Shared, root: StoreIndex) -> Result<u64, SourceError> {
     shared.root(root).map_err(|_| SourceError::Unexpected).and_then(|root| device(root.dir()))
+}
+
+/// The file system of the tar-split files of a root, which may be another than the root's.
+fn device_of_listing(shared: &Shared, root: StoreIndex) -> Result<u64, SourceError> {
+    let dir = shared.root(root).map_err(|_| SourceError::Unexpected)?.dir();
+    match statat(dir, "overlay-layers", AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(stat.st_dev),
+        Err(_) => device(dir),
+    }
 }
 
 fn device(fd: BorrowedFd<'_>) -> Result<u64, SourceError> {

@@ -10,8 +10,6 @@ use std::process::{Child, ChildStderr, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-
 use super::SourceError;
 use super::executable::Executable;
 use super::launcher::{self, Way};
@@ -34,9 +32,9 @@ impl Started {
         let stderr = child.stderr.take();
         let started = Started { child, stderr, said: VecDeque::new(), ended: false };
         if let Some(stderr) = &started.stderr {
-            let unblocked = fcntl_getfl(stderr).and_then(|flags| fcntl_setfl(stderr, flags | OFlags::NONBLOCK));
             // Dropping it ends it.
-            unblocked.map_err(|errno| SourceError::Spawn { launcher: way.name(), source: errno.into() })?;
+            launcher::unblock(stderr)
+                .map_err(|errno| SourceError::Spawn { launcher: way.name(), source: errno.into() })?;
         }
         Ok(started)
     }

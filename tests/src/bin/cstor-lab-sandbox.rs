@@ -1,10 +1,11 @@
-//! `cstor-lab-sandbox free|confined READS WRITES`: what a process can do, without and in the sandbox of `cstor`.
+//! `cstor-lab-sandbox free|confined READS GROWS BESIDE`: what a process can do, without and in the sandbox of `cstor`.
 //!
 //! Each attempt is a line: its name, and `ok` or the number of the error. Calls that do harm, or that no safe function
 //! makes, are asked of the filter itself, in the tests of `cstor`.
 
 #[path = "../../../cstor-client/src/bin/cstor/sandbox/mod.rs"]
 mod sandbox;
+use sandbox::Files;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::ptrace;
@@ -20,22 +21,24 @@ use std::process::Command;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, how, reads, writes] = &arguments[..] else { panic!("free|confined READS WRITES") };
+    let [_, how, reads, writes, beside] = &arguments[..] else { panic!("free|confined READS GROWS BESIDE") };
     let directory = |path: &str| open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).expect("a directory");
-    let (reads, writes) = (directory(reads), directory(writes));
+    let (reads, writes, parent) = (directory(reads), directory(writes), directory(beside));
+    let root = [reads.as_fd()];
+    let files = Files { reads: &root, grows: writes.as_fd(), beside: parent.as_fd(), goes: None, devices: false };
     let mut victim = Command::new("sleep").arg("60").spawn().expect("sleep");
     let pid = Pid::from_raw(i32::try_from(victim.id()).expect("a pid"));
     let namespace = File::open(format!("/proc/{pid}/ns/user")).expect("a namespace");
     let pidfd = pidfd_open(rustix::process::Pid::from_child(&victim), PidfdFlags::empty()).expect("a pidfd");
     if how == "confined" {
         let beside = std::thread::spawn(std::thread::park);
-        let refused = sandbox::enter(&[reads.as_fd()], writes.as_fd(), false);
+        let refused = sandbox::enter(&files);
         report("enter beside a thread", refused.map(drop).map_err(|error| io::Error::other(error.to_string())));
         beside.thread().unpark();
         beside.join().expect("no panic");
         // The kernel takes a moment to forget a thread that has been joined.
         std::thread::sleep(std::time::Duration::from_millis(50));
-        let held = sandbox::enter(&[reads.as_fd()], writes.as_fd(), false).expect("the sandbox");
+        let held = sandbox::enter(&files).expect("the sandbox");
         println!("{:?} {}", held.landlock, held.seccomp);
     }
 
@@ -50,6 +53,9 @@ fn main() {
     report("make a link", symlinkat("renamed", &writes, "symlink"));
     report("make a fifo", mknodat(&writes, "fifo", rustix::fs::FileType::Fifo, Mode::from(0o600), 0));
     report("remove", unlinkat(&writes, "a/file", AtFlags::empty()));
+    report("make a directory beside", mkdirat(&parent, "new", Mode::from(0o700)));
+    report("rename beside", renameat(&parent, "new", &parent, "renamed"));
+    report("remove beside", unlinkat(&parent, "renamed", AtFlags::REMOVEDIR));
     report("remove a directory", unlinkat(&writes, "a", AtFlags::REMOVEDIR));
     let read = || openat(&reads, "file", OFlags::RDONLY, Mode::empty());
     report("read in a thread", std::thread::scope(|scope| scope.spawn(read).join().expect("no panic")));
@@ -59,6 +65,10 @@ fn main() {
     report("read elsewhere in a thread", std::thread::spawn(|| File::open("/etc/passwd")).join().expect("no panic"));
     report("list elsewhere", fs::read_dir("/etc"));
     report("read /proc", File::open("/proc/self/status"));
+    report("make a file beside", openat(&parent, "new", OFlags::CREATE | OFlags::WRONLY, Mode::from(0o600)));
+    report("write a file beside", openat(&parent, "file", OFlags::WRONLY, Mode::empty()));
+    report("read a file beside", openat(&parent, "file", OFlags::RDONLY, Mode::empty()));
+    report("remove a file beside", unlinkat(&parent, "file", AtFlags::empty()));
     report("write a root", openat(&reads, "new", OFlags::CREATE | OFlags::WRONLY, Mode::from(0o600)));
     // The one device that anybody may make.
     report("make a device", mknodat(&writes, "device", rustix::fs::FileType::CharacterDevice, Mode::from(0o600), 0));

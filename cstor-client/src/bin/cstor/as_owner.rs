@@ -16,7 +16,7 @@ use std::process::Command;
 use cstor_client::error::StoreError;
 use cstor_client::{Escaped, Storage};
 use nix::unistd::{self, Uid, User};
-use rustix::fs::{CWD, Dir, Mode, OFlags, fstat, open, openat, stat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, stat};
 use rustix::io::Errno;
 
 use crate::args::Store;
@@ -33,6 +33,8 @@ pub(crate) enum AsOwnerError {
     NotRoot { path: PathBuf, owner: u32 },
     #[error("{}: is no directory, and --as-owner follows no symbolic link", Escaped(path.as_os_str().as_encoded_bytes()))]
     NoDirectory { path: PathBuf },
+    #[error("{}: leads through a symbolic link to a store of root", Escaped(path.as_os_str().as_encoded_bytes()))]
+    Linked { path: PathBuf },
     #[error("uid {owner}: owns the store, but is not in the user database")]
     Unknown { owner: u32 },
     #[error("uid {owner}: cannot become this user: {source}")]
@@ -46,6 +48,7 @@ impl AsOwnerError {
     pub(crate) fn class(&self) -> (u8, &'static str) {
         match self {
             AsOwnerError::NotRoot { .. } => (2, "run as root or as that user"),
+            AsOwnerError::Linked { .. } => (2, "name the directory without links, or leave --as-owner out"),
             AsOwnerError::NoDirectory { .. } => (2, "name the directory of the store itself"),
             AsOwnerError::Unknown { .. } => (6, "run as that uid, for example with setpriv(1)"),
             AsOwnerError::Become { .. } => (6, "run as that user"),
@@ -93,6 +96,11 @@ fn owner_of(path: &Path) -> Result<Uid, Failure> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let found = openat(CWD, path, flags, Mode::empty()).and_then(fstat);
     match found {
+        // A link on the way could have led from somebody's directory to a store of root's own, which root would read.
+        Ok(found) if found.st_uid == 0 => match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Err(Errno::LOOP) => Err(AsOwnerError::Linked { path: path.into() }.into()),
+            _ => Ok(Uid::from_raw(0)),
+        },
         Ok(found) => Ok(Uid::from_raw(found.st_uid)),
         Err(Errno::NOENT) => Err(StoreError::NoStore { path: path.into() }.into()),
         Err(Errno::NOTDIR | Errno::LOOP) => Err(AsOwnerError::NoDirectory { path: path.into() }.into()),

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cstor_client::error::ExtractError;
 use cstor_client::extract::{Extractor, Reach, Report};
 use cstor_client::{Escaped, ProxiedStorage};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use rustix::fs::{Mode, OFlags, open};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::open_store;
 use crate::args::{DeviceNodes, Extract, ExtractHow, ExtractLayer, Store};
 use crate::exit::Failure;
-use crate::sandbox::{self, Held};
+use crate::sandbox::{self, Files, Held};
 use crate::ui::{count, progress, size};
 
 pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
@@ -55,7 +56,8 @@ fn extractor(how: &ExtractHow, storage: &ProxiedStorage) -> Extractor {
 
 /// The helper is up if the plan needs it, and nothing has been started beside it.
 fn enter_sandbox(reach: &Reach<'_>, devices: bool) -> io::Result<()> {
-    let Held { landlock, seccomp } = sandbox::enter(&reach.reads, reach.writes, devices).map_err(io::Error::other)?;
+    let files = Files { reads: &reach.reads, grows: reach.grows, beside: reach.beside, goes: reach.goes, devices };
+    let Held { landlock, seccomp } = sandbox::enter(&files).map_err(io::Error::other)?;
     tracing::debug!(?landlock, seccomp, "in the sandbox");
     Ok(())
 }
@@ -66,7 +68,9 @@ struct Stop(Arc<AtomicUsize>);
 impl Stop {
     fn on_signals(storage: &ProxiedStorage) -> Result<Stop, Failure> {
         let caught = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGINT, SIGTERM] {
+        // A terminal that is closed sends SIGHUP; nohup(1) has it ignored, and so it stays.
+        let hangup = (!ignores_hangup()).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             let number = usize::try_from(signal).unwrap_or_default();
             signal_hook::flag::register_usize(signal, Arc::clone(&caught), number).map_err(Failure::Signal)?;
             signal_hook::flag::register(signal, storage.interrupt()).map_err(Failure::Signal)?;
@@ -84,6 +88,16 @@ impl Stop {
             signal => Failure::Stopped(i32::try_from(signal).unwrap_or(SIGINT)),
         }
     }
+}
+
+/// Whether this process was started with SIGHUP ignored: bit 0 of `SigIgn` in /proc/self/status (proc_pid_status(5)).
+fn ignores_hangup() -> bool {
+    let mut status = [0; 4096];
+    let read = open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|fd| rustix::io::read(&fd, &mut status));
+    let text = read.ok().and_then(|length| std::str::from_utf8(status.get(..length)?).ok());
+    let mask = text.and_then(|text| text.lines().find_map(|line| line.strip_prefix("SigIgn:")));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 fn print_summary(what: &str, dir: &Path, report: &Report) {

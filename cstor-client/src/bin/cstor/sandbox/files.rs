@@ -13,9 +13,24 @@ use landlock::{
 /// The newest interface that this was tried with; what an older kernel lacks of it is left out.
 const TESTED: ABI = ABI::V7;
 
+/// Which files are still in reach, by directories.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Files<'a> {
+    /// May be read beneath.
+    pub(crate) reads: &'a [BorrowedFd<'a>],
+    /// Anything may be made beneath it.
+    pub(crate) grows: BorrowedFd<'a>,
+    /// Directories may be made, renamed and removed beneath it, but no files.
+    pub(crate) beside: BorrowedFd<'a>,
+    /// Everything beneath it may be removed.
+    pub(crate) goes: Option<BorrowedFd<'a>>,
+    /// Whether devices may be made.
+    pub(crate) devices: bool,
+}
+
 /// How much of it the kernel enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Files {
+pub(crate) enum Held {
     /// Everything that was asked for.
     Enforced,
     /// An older kernel does not know some kind of access.
@@ -24,23 +39,29 @@ pub(crate) enum Files {
     NotEnforced,
 }
 
-pub(super) fn restrict(reads: &[BorrowedFd<'_>], writes: BorrowedFd<'_>, devices: bool) -> Result<Files, RulesetError> {
+pub(super) fn restrict(files: &Files<'_>) -> Result<Held, RulesetError> {
     let required = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     // Version 1 has no such access and so forbids every link and rename between directories.
-    let Ok(ruleset) = required.handle_access(AccessFs::Refer) else { return Ok(Files::NotEnforced) };
+    let Ok(ruleset) = required.handle_access(AccessFs::Refer) else { return Ok(Held::NotEnforced) };
     let all = AccessFs::from_all(TESTED);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let mut place = all & !(AccessFs::Execute | AccessFs::IoctlDev | AccessFs::MakeSock);
-    if !devices {
+    let rename = AccessFs::MakeDir | AccessFs::RemoveDir;
+    let remove = AccessFs::ReadDir | AccessFs::RemoveDir | AccessFs::RemoveFile;
+    let mut make = all & !(AccessFs::Execute | AccessFs::IoctlDev | AccessFs::MakeSock);
+    if !files.devices {
         // Root could make the disk's, and open it.
-        place &= !(AccessFs::MakeBlock | AccessFs::MakeChar);
+        make &= !(AccessFs::MakeBlock | AccessFs::MakeChar);
     }
     let ruleset = ruleset.set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
-    let rules = reads.iter().map(|root| Ok::<_, RulesetError>(PathBeneath::new(*root, read)));
-    let status = ruleset.add_rules(rules)?.add_rule(PathBeneath::new(writes, place))?.restrict_self()?;
+    let status = ruleset
+        .add_rules(files.reads.iter().map(|root| PathBeneath::new(*root, read)).map(Ok::<_, RulesetError>))?
+        .add_rules(files.goes.map(|directory| Ok::<_, RulesetError>(PathBeneath::new(directory, remove))))?
+        .add_rule(PathBeneath::new(files.beside, rename))?
+        .add_rule(PathBeneath::new(files.grows, make))?
+        .restrict_self()?;
     Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => Files::Enforced,
-        RulesetStatus::PartiallyEnforced => Files::Partly,
-        RulesetStatus::NotEnforced => Files::NotEnforced,
+        RulesetStatus::FullyEnforced => Held::Enforced,
+        RulesetStatus::PartiallyEnforced => Held::Partly,
+        RulesetStatus::NotEnforced => Held::NotEnforced,
     })
 }

@@ -9,7 +9,6 @@ mod calls;
 mod files;
 
 use std::io;
-use std::os::fd::BorrowedFd;
 
 use rustix::fs::{Dir, Mode, OFlags, open};
 use rustix::thread::set_no_new_privs;
@@ -20,7 +19,7 @@ pub(crate) use files::Files;
 #[derive(Debug)]
 pub(crate) struct Held {
     /// Files.
-    pub(crate) landlock: Files,
+    pub(crate) landlock: files::Held,
     /// System calls; not where cstor has no filter for the processor.
     pub(crate) seccomp: bool,
 }
@@ -43,15 +42,15 @@ pub(crate) enum SandboxError {
     Calls(#[from] seccompiler::Error),
 }
 
-/// Confines this process, which must have one thread: it may read beneath `reads`, place everything beneath `writes`,
-/// but devices only with `devices`, and start no program. What it starts later as threads is confined too.
-pub(crate) fn enter(reads: &[BorrowedFd<'_>], writes: BorrowedFd<'_>, devices: bool) -> Result<Held, SandboxError> {
+/// Confines this process, which must have one thread: it reaches these files only, and starts no program. What it starts
+/// later as threads is confined too.
+pub(crate) fn enter(files: &Files<'_>) -> Result<Held, SandboxError> {
     match threads().map_err(SandboxError::Uncounted)? {
         1 => {}
         count => return Err(SandboxError::Threads { count }),
     }
     set_no_new_privs(true).map_err(|errno| SandboxError::Privileges(errno.into()))?;
-    let landlock = files::restrict(reads, writes, devices)?;
+    let landlock = files::restrict(files)?;
     let seccomp = calls::restrict()?;
     Ok(Held { landlock, seccomp })
 }
