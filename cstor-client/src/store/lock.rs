@@ -38,9 +38,7 @@ impl ReadLock {
     /// JSON files are replaced by rename, so each of them is whole without it.
     pub(super) fn take(root: &Root, path: &str) -> Result<Option<ReadLock>, StoreError> {
         let full = root.path().join(path);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let file = match openat2(root.dir(), path, flags, Mode::empty(), beneath) {
+        let file = match open(root, path) {
             Ok(file) => file,
             Err(errno) => {
                 if errno != Errno::NOENT {
@@ -59,6 +57,39 @@ impl ReadLock {
         let length = pread(&self.file, &mut token, 0).unwrap_or(0);
         token.get(..length).unwrap_or_default().to_vec()
     }
+}
+
+/// What holds a lock at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockState {
+    /// Nobody who writes; readers may be there.
+    Free,
+    /// A writer.
+    Held {
+        /// Its process, if the kernel tells.
+        by: Option<i32>,
+    },
+    /// There is no lock file, or it cannot be opened: the store is read without.
+    None,
+}
+
+/// Looks at the lock without taking it.
+pub(super) fn state(root: &Root, path: &str) -> LockState {
+    let Ok(file) = open(root, path) else { return LockState::None };
+    let mut lock = whole_file(libc::F_RDLCK);
+    match fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)) {
+        Ok(_) if i32::from(lock.l_type) == libc::F_UNLCK => LockState::Free,
+        Ok(_) => LockState::Held { by: Some(lock.l_pid).filter(|&pid| pid > 0) },
+        // A file system without locks.
+        Err(_) => LockState::None,
+    }
+}
+
+fn open(root: &Root, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(root.dir(), path, flags, Mode::empty(), beneath)
 }
 
 fn wait_for(file: &OwnedFd, path: PathBuf) -> Result<(), StoreError> {

@@ -6,15 +6,21 @@
 mod big_data;
 mod conf;
 mod containers;
-mod discover;
+pub mod discover;
+mod driver;
 mod error;
+mod expand;
 mod file;
 mod images;
 mod json;
 mod layers;
 mod links;
 mod lock;
+mod podman_db;
+mod rules;
+mod settings;
 mod snapshot;
+mod warning;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,6 +33,7 @@ pub use error::{LayerPart, StoreError};
 pub(crate) use file::Root;
 pub(crate) use images::ImageRecord;
 pub(crate) use layers::LayerRecord;
+pub use lock::LockState;
 use lock::ReadLock;
 pub(crate) use snapshot::Snapshot;
 
@@ -89,8 +96,8 @@ impl Storage {
     }
 
     pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
-        let location = discover::locate()?;
-        Storage::open_with(&location.root, &location.additional, helper)
+        let settings = discover::Discovery::of_this_process()?.settings;
+        Storage::open_with(&settings.root.value, &settings.additional_image_stores.value, helper)
     }
 
     pub(crate) fn open_with(
@@ -99,7 +106,7 @@ impl Storage {
         helper: Option<SharedHelper>,
     ) -> Result<Storage, StoreError> {
         let primary = Root::open(root)?;
-        refuse_other_drivers(&primary)?;
+        driver::refuse_other_layouts(&primary)?;
         let mut roots = vec![primary];
         for path in additional {
             roots.push(Root::open(path)?);
@@ -160,6 +167,13 @@ impl Storage {
         Ok(None)
     }
 
+    /// What holds the locks of the root now, by the path of each below the root. Nothing is waited for.
+    pub fn locks(&self) -> Vec<(&'static str, LockState)> {
+        let Some(root) = self.shared.roots.first() else { return Vec::new() };
+        let files = ["overlay-layers/layers.lock", "overlay-images/images.lock", "overlay-containers/containers.lock"];
+        files.into_iter().map(|file| (file, lock::state(root, file))).collect()
+    }
+
     /// All containers, in the order of containers.json.
     pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
         let mut containers: Vec<Container> = Vec::new();
@@ -178,21 +192,6 @@ impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Storage").field("root", &self.root()).finish_non_exhaustive()
     }
-}
-
-/// An empty directory is an empty store; one that another driver filled is not.
-fn refuse_other_drivers(root: &Root) -> Result<(), StoreError> {
-    if root.has("overlay-layers") || root.has("overlay-images") {
-        return Ok(());
-    }
-    for (dir, driver) in
-        [("vfs-layers", "vfs"), ("btrfs-layers", "btrfs"), ("zfs-layers", "zfs"), ("aufs-layers", "aufs")]
-    {
-        if root.has(dir) {
-            return Err(StoreError::Driver { path: root.path().into(), driver });
-        }
-    }
-    Ok(())
 }
 
 impl Shared {
