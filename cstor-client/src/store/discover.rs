@@ -80,6 +80,20 @@ impl Discovery {
     }
 }
 
+const EACH_HAS_ONE: &str = "each generation of rules leads to a store of its own; the older ones count";
+
+/// The settings for opening a store, with a word where the choice was one.
+pub(super) fn locate() -> Result<Settings, StoreError> {
+    let Discovery { settings, why, other, .. } = Discovery::of_this_process()?;
+    if let Some(other) = other.filter(|_| why == EACH_HAS_ONE) {
+        tracing::warn!(
+            chosen = %settings.root.value.display(), other = %other.root.value.display(),
+            "containers/storage before and since 1.63 would use different stores here; --root chooses"
+        );
+    }
+    Ok(settings)
+}
+
 fn decide(around: &dyn Surroundings) -> Result<Discovery, StoreError> {
     let user = User::new(around);
     let newer = user.by_newer_rules()?;
@@ -94,11 +108,7 @@ fn decide(around: &dyn Surroundings) -> Result<Discovery, StoreError> {
     let (rules, why) = if older.root.value == newer.root.value {
         (Rules::Newer, "both generations of rules lead to the same root")
     } else if has_store(&older) && has_store(&newer) {
-        tracing::warn!(
-            chosen = %older.root.value.display(), other = %newer.root.value.display(),
-            "containers/storage before and since 1.63 would use different stores here; --root chooses"
-        );
-        (Rules::Older, "each generation of rules leads to a store of its own; the older ones count")
+        (Rules::Older, EACH_HAS_ONE)
     } else if has_store(&newer) {
         (Rules::Newer, "only the root of the newer rules has a store")
     } else if has_store(&older) {

@@ -96,7 +96,7 @@ impl Storage {
     }
 
     pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
-        let settings = discover::Discovery::of_this_process()?.settings;
+        let settings = discover::locate()?;
         Storage::open_with(&settings.root.value, &settings.additional_image_stores.value, helper)
     }
 
