@@ -189,7 +189,8 @@ fn several() -> Store {
         ..Image::new(name, Some(0))
     };
     store.images.push(image("localhost/newest:1", "2024-05-06T07:08:09.123456789Z"));
-    store.images.push(Image { names: Vec::new(), ..image("", "2019-01-01T00:00:00Z") });
+    // On a layer of its own stack it would be a step of the first.
+    store.images.push(Image { names: Vec::new(), top: None, ..image("", "2019-01-01T00:00:00Z") });
     store
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
-use super::{Finding, State, Value, shown};
+use super::{Finding, State, Value};
 use crate::error::{Error, ErrorKind};
 use crate::source::{HelperOptions, SharedHelper};
-use crate::store::{Location, LockState, Root, Storage, StoreError, locate, lock_state};
+use crate::store::discover::Discovery;
+use crate::store::{Location, LockState, Root, Storage, StoreError, lock_state};
 
 const LOCKS: [(&str, &str); 3] = [
     ("lock.layers", "overlay-layers/layers.lock"),
@@ -33,11 +34,10 @@ pub(super) fn examine(location: Option<Location>, helper: HelperOptions) -> (Vec
             findings.push(Finding::good("store.configuration", "--root"));
             Ok(location)
         }
-        None => locate().map(|located| {
-            let read: Vec<String> = located.read.iter().map(|path| shown(path)).collect();
-            let read = if read.is_empty() { "none, so the default".to_owned() } else { read.join(", ") };
-            findings.push(Finding::good("store.configuration", read));
-            located.location
+        None => Discovery::of_this_process().map(|discovery| {
+            let by = discovery.settings.root.origin.to_string();
+            findings.push(Finding::good("store.configuration", by));
+            discovery.settings.location()
         }),
     };
     let opened = located.and_then(|location| {
@@ -75,15 +75,18 @@ fn lock(root: &Root, name: &'static str, path: &str) -> Finding {
     let deadline = Instant::now() + MOMENT;
     let state = loop {
         match lock_state(root, path) {
-            LockState::Held(_) if Instant::now() < deadline => sleep(PAUSE),
+            LockState::Held { .. } if Instant::now() < deadline => sleep(PAUSE),
             state => break state,
         }
     };
     match state {
         LockState::Free => Finding::good(name, "free"),
         LockState::Missing => Finding::good(name, "no such file, so nobody locks it"),
-        LockState::Unknown(errno) => Finding::note(name, format!("cannot be asked for: {errno}"), None),
-        LockState::Held(holder) => {
+        LockState::Unknown { errno } => {
+            let why = std::io::Error::from_raw_os_error(errno);
+            Finding::note(name, format!("cannot be asked for: {why}"), None)
+        }
+        LockState::Held { by: holder } => {
             let error = Error::Store(StoreError::Locked { holder, path: root.path().join(path) });
             let by = holder.map_or_else(|| "held by an unknown process".to_owned(), |pid| format!("held by pid {pid}"));
             Finding { name, state: State::Wrong(ErrorKind::Busy), value: by.into(), advice: Some(error.advice()) }

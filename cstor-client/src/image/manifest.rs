@@ -91,6 +91,10 @@ pub struct History {
     pub created: Option<String>,
     /// The command of the step.
     pub created_by: Option<String>,
+    /// Who did it.
+    pub author: Option<String>,
+    /// A remark.
+    pub comment: Option<String>,
     /// Whether the step made no layer.
     #[serde(default)]
     pub empty_layer: bool,

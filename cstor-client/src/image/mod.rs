@@ -1,6 +1,7 @@
 //! One image of a store: its names, manifest and configuration, and the layers that make it up.
 
 mod flat;
+pub mod listing;
 pub(crate) mod manifest;
 pub(crate) mod reference;
 

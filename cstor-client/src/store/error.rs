@@ -56,12 +56,20 @@ pub enum StoreError {
         limit: usize,
     },
     /// The store was made with another driver.
-    #[error("{}: no overlay store, but one of the {driver} driver", path.display())]
+    #[error("{}: no overlay store, but one of the {} driver", path.display(), Escaped(driver.as_bytes()))]
     Driver {
         /// The root.
         path: PathBuf,
         /// The driver found.
-        driver: &'static str,
+        driver: String,
+    },
+    /// A directory with something else in it.
+    #[error("{}: neither a store nor empty: it holds {}", path.display(), list(found))]
+    UnknownLayout {
+        /// The root.
+        path: PathBuf,
+        /// Some of what is there.
+        found: Vec<String>,
     },
     /// Root was pointed at a store of another user.
     #[error("{}: the store belongs to uid {owner}", path.display())]
@@ -304,9 +312,10 @@ impl StoreError {
             | StoreError::AmbiguousImage { .. }
             | StoreError::NoLayer { .. }
             | StoreError::AmbiguousLayer { .. } => ErrorKind::NotFound,
-            StoreError::Driver { .. } | StoreError::NoTar { .. } | StoreError::ManifestList { .. } => {
-                ErrorKind::Unsupported
-            }
+            StoreError::Driver { .. }
+            | StoreError::UnknownLayout { .. }
+            | StoreError::NoTar { .. }
+            | StoreError::ManifestList { .. } => ErrorKind::Unsupported,
             StoreError::ForeignStore { .. } => ErrorKind::Permission,
             StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
                 ErrorKind::Limit
@@ -346,6 +355,7 @@ impl StoreError {
             StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
             StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
+            StoreError::UnknownLayout { .. } => "name the root of a store; `podman info` shows graphRoot",
             StoreError::NoTar { .. } => "commit the container with podman first",
             StoreError::ManifestList { .. } => "name one of the images that it lists",
             StoreError::NoImage { .. } => "`cstor image list` shows the images",

@@ -59,37 +59,45 @@ impl ReadLock {
     }
 }
 
-fn open(root: &Root, path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(root.dir(), path, flags, Mode::empty(), beneath)
-}
-
-/// What a lock of a store looks like at this moment.
-#[cfg(feature = "cli")]
+/// What holds a lock at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LockState {
-    Missing,
+#[non_exhaustive]
+pub enum LockState {
+    /// Nobody who writes; readers may be there.
     Free,
-    /// By a writer, whose process may be unknown.
-    Held(Option<i32>),
-    Unknown(Errno),
+    /// A writer.
+    Held {
+        /// Its process, if the kernel tells.
+        by: Option<i32>,
+    },
+    /// There is no lock file: the store is read without.
+    Missing,
+    /// It cannot be opened, or its file system has no locks: the store is read without.
+    Unknown {
+        /// What the kernel said.
+        errno: i32,
+    },
 }
 
-/// Looks at a lock without waiting for it and without taking it.
-#[cfg(feature = "cli")]
+/// Looks at the lock without taking it, and without waiting.
 pub(crate) fn lock_state(root: &Root, path: &str) -> LockState {
     let file = match open(root, path) {
         Ok(file) => file,
         Err(Errno::NOENT) => return LockState::Missing,
-        Err(errno) => return LockState::Unknown(errno),
+        Err(errno) => return LockState::Unknown { errno: errno.raw_os_error() },
     };
     let mut lock = whole_file(libc::F_RDLCK);
     match fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)) {
         Ok(_) if i32::from(lock.l_type) == libc::F_UNLCK => LockState::Free,
-        Ok(_) => LockState::Held((lock.l_pid > 0).then_some(lock.l_pid)),
-        Err(errno) => LockState::Unknown(Errno::from_raw_os_error(errno as i32)),
+        Ok(_) => LockState::Held { by: Some(lock.l_pid).filter(|&pid| pid > 0) },
+        Err(errno) => LockState::Unknown { errno: errno as i32 },
     }
+}
+
+fn open(root: &Root, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(root.dir(), path, flags, Mode::empty(), beneath)
 }
 
 fn wait_for(file: &OwnedFd, path: PathBuf) -> Result<(), StoreError> {

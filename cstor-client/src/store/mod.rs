@@ -6,8 +6,10 @@
 mod big_data;
 mod conf;
 mod containers;
-mod discover;
+pub mod discover;
+mod driver;
 mod error;
+mod expand;
 mod file;
 mod images;
 mod json;
@@ -15,8 +17,12 @@ mod layers;
 mod links;
 mod location;
 mod lock;
+mod podman_db;
 mod roots;
+mod rules;
+mod settings;
 mod snapshot;
+mod warning;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -26,16 +32,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cstor_proto::{LayerId, StoreIndex};
 
 pub use containers::Container;
-#[cfg(feature = "cli")]
-pub(crate) use discover::locate;
 pub use error::{LayerPart, StoreError};
 pub(crate) use file::Root;
 pub(crate) use images::ImageRecord;
 pub(crate) use layers::LayerRecord;
 pub use location::Location;
+pub use lock::LockState;
 use lock::ReadLock;
 #[cfg(feature = "cli")]
-pub(crate) use lock::{LockState, lock_state};
+pub(crate) use lock::lock_state;
 use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
 
@@ -103,12 +108,12 @@ impl Storage {
     }
 
     pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
-        Storage::open_with(&discover::locate()?.location, helper)
+        Storage::open_with(&discover::locate()?.location(), helper)
     }
 
     pub(crate) fn open_with(location: &Location, helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
         let roots = Roots::open(location)?;
-        roots.first().map_or(Ok(()), refuse_other_drivers)?;
+        roots.first().map_or(Ok(()), driver::refuse_other_layouts)?;
         Ok(Storage { shared: Arc::new(Shared { roots, snapshot: Mutex::new(None), helper }) })
     }
 
@@ -168,6 +173,13 @@ impl Storage {
         Ok(None)
     }
 
+    /// What holds the locks of the root now, by the path of each below the root. Nothing is waited for.
+    pub fn locks(&self) -> Vec<(&'static str, LockState)> {
+        let Some(root) = self.shared.roots.first() else { return Vec::new() };
+        let files = ["overlay-layers/layers.lock", "overlay-images/images.lock", "overlay-containers/containers.lock"];
+        files.into_iter().map(|file| (file, lock::lock_state(root, file))).collect()
+    }
+
     /// All containers, in the order of containers.json.
     pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
         let mut containers: Vec<Container> = Vec::new();
@@ -186,21 +198,6 @@ impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Storage").field("root", &self.root()).finish_non_exhaustive()
     }
-}
-
-/// An empty directory is an empty store; one that another driver filled is not.
-fn refuse_other_drivers(root: &Root) -> Result<(), StoreError> {
-    if root.has("overlay-layers") || root.has("overlay-images") {
-        return Ok(());
-    }
-    for (dir, driver) in
-        [("vfs-layers", "vfs"), ("btrfs-layers", "btrfs"), ("zfs-layers", "zfs"), ("aufs-layers", "aufs")]
-    {
-        if root.has(dir) {
-            return Err(StoreError::Driver { path: root.path().into(), driver });
-        }
-    }
-    Ok(())
 }
 
 impl Shared {

@@ -6,6 +6,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use cstor_client::extract::{Devices, Reflink};
 use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher};
+use cstor_client::listing::Filter;
 use cstor_client::oci::{Compression, Destination};
 use cstor_client::splitfdstream::DEFAULT_INLINE_THRESHOLD;
 
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Verify(Check),
     /// Say what is there for an extraction, and what is missing: store, locks, helper, namespace, reflinks.
     Doctor(Doctor),
+    /// Show which store is meant and why, and what it holds.
+    Info(Info),
     /// List, look at and extract images.
     Image {
         #[command(subcommand)]
@@ -113,7 +116,7 @@ impl Command {
 pub(crate) enum ImageCommand {
     /// List the images of the store.
     #[command(visible_alias = "ls")]
-    List(List),
+    List(ListImages),
     /// Show an image's names, configuration and layers.
     Inspect(Inspect),
     /// Show the layers of an image, the base first.
@@ -349,6 +352,36 @@ pub(crate) enum CheckLevel {
 pub(crate) struct List {
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ListImages {
+    /// Show intermediate images too: steps of a build that other images were made from.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show what passes only: reference=PATTERN, dangling=BOOL, label=KEY[=VALUE], before=IMAGE, since=IMAGE; != for
+    /// the opposite. May be repeated: all must hold, but of several references one.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<Filter>,
+    /// Show the digests of manifests.
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Show which part of the size is shared with other images, and which is not.
+    #[arg(long)]
+    pub(crate) sizes: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// The store that is meant, and why.
+#[derive(Debug, Group)]
+pub(crate) struct Info {
+    /// Show every file and variable that was looked at, and why it counted or not.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// A table for people, or JSON for programs.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Group)]

@@ -60,6 +60,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Layer { command: LayerCommand::Extract(extract) } => cmd::extract::run_layer(&args.store, extract),
         Command::ResolveLink(link) => cmd::resolve_link::run(&args.store, link, &mut io::stdout()),
         Command::Doctor(doctor) => cmd::doctor::run(&args.store, doctor, &mut io::stdout()),
+        Command::Info(info) => cmd::info::run(&args.store, info, &mut io::stdout()),
         Command::Verify(check) => cmd::verify::run(&args.store, check, &mut io::stdout()),
         Command::Image { command: ImageCommand::Extract(extract) } => cmd::extract::run(&args.store, extract),
         Command::Image { command: ImageCommand::List(list) } => {

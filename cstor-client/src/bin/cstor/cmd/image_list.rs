@@ -1,13 +1,13 @@
 //! `cstor image list`.
 
+use std::collections::HashSet;
 use std::io::Write;
 
-use cstor_client::Image;
-use cstor_client::error::StoreError;
+use cstor_client::listing::{self, Listed};
 use serde::Serialize;
 
 use super::open_store;
-use crate::args::{Format, List, Store};
+use crate::args::{Format, ListImages, Store};
 use crate::exit::Failure;
 use crate::ui::{age, json, short, size, table};
 
@@ -25,55 +25,109 @@ struct Row {
     created: Option<String>,
     /// In bytes.
     size: u64,
+    shared_size: u64,
+    unique_size: u64,
+    dangling: bool,
+    intermediate: bool,
 }
 
-pub(crate) fn run(store: &Store, args: &List, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn run(store: &Store, args: &ListImages, out: &mut dyn Write) -> Result<(), Failure> {
     let storage = open_store(store)?;
-    let images = storage.list_images()?;
-    let mut rows = images.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-    // The newest first, as podman has them; RFC 3339 in UTC sorts as text.
-    rows.sort_by(|a, b| b.created.cmp(&a.created));
-    if args.output.quiet {
-        for row in &rows {
-            writeln!(out, "{}", short(&row.id, args.output.no_trunc))?;
-        }
-        return Ok(());
-    }
+    let images = listing::list(&storage, args.all, &args.filter)?;
     if args.output.format == Format::Json {
-        return Ok(json::print(out, &Listing { schema: json::SCHEMA, images: rows })?);
+        let images = images.iter().map(row).collect();
+        return Ok(json::print(out, &Listing { schema: json::SCHEMA, images })?);
     }
-    let mut lines = vec![["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"].map(str::to_owned)];
-    for row in &rows {
-        let unnamed = [String::from("<none>:<none>")];
-        let names = if row.names.is_empty() { &unnamed[..] } else { &row.names };
-        for name in names {
-            let (repository, tag) = name.rsplit_once(':').unwrap_or((name, ""));
-            lines.push([
-                repository.to_owned(),
-                tag.to_owned(),
-                short(&row.id, args.output.no_trunc).to_owned(),
-                age(row.created.as_deref()),
-                size(row.size),
-            ]);
+    // Locked for each line, 4,000 of them take longer than all else.
+    let mut text = Vec::new();
+    if args.output.quiet {
+        // The same image in two stores has one id.
+        let mut seen = HashSet::new();
+        for image in images.iter().map(|listed| listed.image().id()).filter(|&id| seen.insert(id)) {
+            writeln!(text, "{}", short(&image.to_string(), args.output.no_trunc))?;
+        }
+        return Ok(out.write_all(&text)?);
+    }
+    let mut lines = vec![heading(args)];
+    for listed in &images {
+        for (repository, tag) in names(listed.image().names()) {
+            lines.push(line(listed, repository, tag, args));
         }
     }
-    Ok(table::print(out, &lines)?)
+    table::print(&mut text, &lines)?;
+    Ok(out.write_all(&text)?)
 }
 
-fn row(image: &Image) -> Result<Row, Failure> {
-    let built = match image.config() {
-        Ok(config) => config.created().map(str::to_owned),
-        Err(StoreError::NoBigData { .. }) => None,
-        Err(error) => {
-            tracing::warn!(%error, "shown with the time when it was stored");
-            None
-        }
+fn heading(args: &ListImages) -> Vec<String> {
+    let mut titles = vec!["REPOSITORY", "TAG"];
+    titles.extend(args.digests.then_some("DIGEST"));
+    titles.extend(["IMAGE ID", "CREATED", "SIZE"]);
+    titles.extend(args.sizes.then_some(["SHARED SIZE", "UNIQUE SIZE"]).into_iter().flatten());
+    titles.into_iter().map(str::to_owned).collect()
+}
+
+fn line(listed: &Listed, repository: &str, tag: &str, args: &ListImages) -> Vec<String> {
+    let image = listed.image();
+    let mut cells = vec![repository.to_owned(), tag.to_owned()];
+    cells.extend(args.digests.then(|| image.digest().map_or_else(|| "<none>".to_owned(), |digest| digest.to_string())));
+    cells.push(short(&image.id().to_string(), args.output.no_trunc).to_owned());
+    cells.extend([age(listed.created()), size(listed.size())]);
+    if args.sizes {
+        cells.extend([size(listed.shared_size()), size(listed.unique_size())]);
+    }
+    cells
+}
+
+/// One line for each name with a tag; for an image without one, a single line (podman's images/list.go, `sortImages`).
+fn names(names: &[String]) -> Vec<(&str, &str)> {
+    const NONE: &str = "<none>";
+    let split = |name: &'_ String| -> (usize, bool) {
+        let file = name.rfind('/').map_or(0, |slash| slash + 1);
+        let suffix = name.get(file..).and_then(|file| file.find([':', '@'])).map_or(name.len(), |at| file + at);
+        (suffix, name.get(suffix..).is_some_and(|suffix| suffix.starts_with(':')))
     };
-    Ok(Row {
+    let tagged = names.iter().filter_map(|name| match split(name) {
+        (at, true) => Some((name.get(..at)?, name.get(at + 1..)?.split('@').next()?)),
+        _ => None,
+    });
+    let tagged: Vec<_> = tagged.collect();
+    match (tagged.is_empty(), names.first()) {
+        (false, _) => tagged,
+        (true, Some(name)) => vec![(name.get(..split(name).0).unwrap_or(name), NONE)],
+        (true, None) => vec![(NONE, NONE)],
+    }
+}
+
+fn row(listed: &Listed) -> Row {
+    let image = listed.image();
+    Row {
         id: image.id().to_string(),
         names: image.names().to_vec(),
         digest: image.digest().map(|digest| digest.to_string()),
-        created: built.or_else(|| image.stored_at().map(str::to_owned)),
-        size: image.size()?,
-    })
+        created: listed.created().map(str::to_owned),
+        size: listed.size(),
+        shared_size: listed.shared_size(),
+        unique_size: listed.unique_size(),
+        dangling: listed.is_dangling(),
+        intermediate: listed.is_intermediate(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_each_tag() {
+        for (given, lines) in [
+            ("", "<none> <none>"),
+            ("localhost/a:1 r:5000/b:2", "localhost/a 1, r:5000/b 2"),
+            ("r:5000/b@sha256:0 localhost/a:1", "localhost/a 1"),
+            ("r:5000/b@sha256:0", "r:5000/b <none>"),
+        ] {
+            let given: Vec<String> = given.split_whitespace().map(str::to_owned).collect();
+            let shown: Vec<String> = names(&given).iter().map(|(name, tag)| format!("{name} {tag}")).collect();
+            assert_eq!(shown.join(", "), lines);
+        }
+    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod image_export;
 pub(crate) mod image_inspect;
 pub(crate) mod image_layers;
 pub(crate) mod image_list;
+pub(crate) mod info;
 pub(crate) mod layer_export;
 pub(crate) mod layer_inspect;
 pub(crate) mod layer_list;

@@ -14,6 +14,14 @@ pub(crate) fn short(id: &str, whole: bool) -> &str {
     if whole { id } else { id.get(..12).unwrap_or(id) }
 }
 
+/// A path as text, escaped where it is none.
+pub(crate) fn shown(path: &std::path::Path) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        None => cstor_client::Escaped(path.as_os_str().as_encoded_bytes()).to_string(),
+    }
+}
+
 /// A number of things.
 pub(crate) fn count(number: u64, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
