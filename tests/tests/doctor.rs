@@ -97,7 +97,8 @@ fn all_is_well_for_the_user_of_the_lab() {
     // As podman's own configuration says, and for people.
     let ended = run(lab.command(Who::User, lab.executable("cstor")).arg("doctor"));
     assert_eq!((ended.code(), &*ended.stderr), (0, ""), "{}", ended.stdout);
-    for (name, value) in [("store.configuration", "/storage.conf: storage.graphroot"), ("store.root", "/stores/local")] {
+    for (name, value) in [("store.configuration", "/storage.conf: storage.graphroot"), ("store.root", "/stores/local")]
+    {
         let line = ended.stdout.lines().find(|line| line.starts_with(name)).unwrap_or_default();
         assert!(line.contains(" good ") && line.ends_with(value), "{}", ended.stdout);
     }

@@ -16,6 +16,8 @@ use super::launcher::{self, Way};
 
 /// What is kept of its error output.
 const MAX_STDERR: usize = 4096;
+/// A pipe holds at most a mebibyte (/proc/sys/fs/pipe-max-size) that was printed before the end.
+const MAX_LAST_READS: usize = (1 << 20) / MAX_STDERR;
 
 /// A running launcher, with the helper or on the way to it.
 #[derive(Debug)]
@@ -44,20 +46,23 @@ impl Started {
         self.stderr.as_ref().map(AsFd::as_fd)
     }
 
-    /// Keeps the end of what was printed; a launcher that prints without end is not waited for.
-    pub(super) fn read_stderr(&mut self) {
+    /// Keeps the end of what was printed, and says whether there was something; a launcher that prints without end is not
+    /// waited for.
+    pub(super) fn read_stderr(&mut self) -> bool {
         let mut buffer = [0; MAX_STDERR];
-        let Some(stderr) = &mut self.stderr else { return };
+        let Some(stderr) = &mut self.stderr else { return false };
         match stderr.read(&mut buffer) {
             Ok(0) => self.stderr = None,
             Ok(length) => {
                 self.said.extend(buffer.get(..length).unwrap_or_default());
                 let surplus = self.said.len().saturating_sub(MAX_STDERR);
                 self.said.drain(..surplus);
+                return true;
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.stderr = None,
         }
+        false
     }
 
     /// What was printed so far, or the end of it.
@@ -87,12 +92,9 @@ impl Started {
 
     /// Reads what is left after the end, but not for ever: another process may hold the pipe.
     fn read_rest(&mut self) {
-        while self.stderr.is_some() && self.said.len() < MAX_STDERR {
-            let before = self.said.len();
-            self.read_stderr();
-            if self.said.len() == before {
-                break;
-            }
+        let mut reads = 0;
+        while reads < MAX_LAST_READS && self.read_stderr() {
+            reads += 1;
         }
     }
 
