@@ -345,6 +345,30 @@ fn a_change_between_two_calls_is_noticed() {
 }
 
 #[test]
+fn an_image_that_is_removed_after_it_was_found_is_a_change_and_no_damage() {
+    let place = Place::new(&two_layers());
+    let storage = place.open();
+    let image = storage.image("img").unwrap();
+    let layer = image.layers().unwrap().pop().unwrap();
+    // A layer that goes while its image stays is damage.
+    let layers = fs::read_to_string(place.store.layers_json()).unwrap();
+    fs::write(place.store.layers_json(), "[]").unwrap();
+    assert_eq!(image.tree().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(layer.chain().unwrap_err().kind(), ErrorKind::Changed);
+    fs::write(place.store.layers_json(), layers).unwrap();
+    assert!(image.tree().is_ok() && layer.chain().is_ok());
+    // As `podman rmi` does it: all of it at once.
+    for json in [place.store.layers_json(), place.store.images_json()] {
+        fs::write(json, "[]").unwrap();
+    }
+    fs::remove_dir_all(place.store.root.join("overlay-images").join(&place.store.images[0])).unwrap();
+    assert_eq!(image.tree().unwrap_err().kind(), ErrorKind::Changed);
+    assert_eq!(image.manifest().unwrap_err().kind(), ErrorKind::Changed);
+    assert_eq!(Extractor::new().extract(&image, place.out()).unwrap_err().kind(), ErrorKind::Changed);
+    assert!(!place.out().exists());
+}
+
+#[test]
 fn containers_are_those_of_both_files() {
     let place = Place::new(&two_layers());
     let (id, layer) = ("d".repeat(64), place.store.layers[1].id.clone());

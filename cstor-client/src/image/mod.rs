@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::digest::{Digest, ImageId};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
 use crate::store::{ImageRecord, Shared, Snapshot, StoreError};
@@ -54,13 +54,15 @@ impl Image {
 
     /// Its manifest.
     pub fn manifest(&self) -> Result<Manifest, StoreError> {
-        Manifest::parse(self.shared.big_data(&self.record, "manifest")?, self.record.id)
+        let manifest = self.shared.big_data(&self.record, "manifest");
+        self.unless_gone(manifest.and_then(|bytes| Manifest::parse(bytes, self.record.id)))
     }
 
     /// Its configuration. An image of the Docker v2 schema 1 has none.
     pub fn config(&self) -> Result<Config, StoreError> {
         let digest = self.manifest()?.config_digest(self.record.id)?;
-        Config::parse(self.shared.big_data(&self.record, &digest.to_string())?, self.record.id)
+        let config = self.shared.big_data(&self.record, &digest.to_string());
+        self.unless_gone(config.and_then(|bytes| Config::parse(bytes, self.record.id)))
     }
 
     /// Its layers, the base first; checked to be the ones that its configuration names.
@@ -102,7 +104,22 @@ impl Image {
 
     /// Opens its layers for reading.
     pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
-        Chain::open(&self.shared, self.record.layer, |records| self.check_diff_ids(records))
+        self.unless_gone(Chain::open(&self.shared, self.record.layer, |records| self.check_diff_ids(records)))
+    }
+
+    /// What looks like damage is none if podman has removed the image since it was found, and its layers and files
+    /// with it.
+    fn unless_gone<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        let is_same = |now: &Arc<ImageRecord>| now.id == self.record.id && now.layer == self.record.layer;
+        match read {
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt
+                    && self.shared.snapshot().is_ok_and(|now| !now.images.iter().any(is_same)) =>
+            {
+                Err(StoreError::ImageVanished { image: self.record.id })
+            }
+            read => read,
+        }
     }
 
     /// Holds the chain against the configuration, where there is one: layers are never searched by diff id.

@@ -84,7 +84,11 @@ impl Layer {
 
     /// The layers from its base up to itself.
     pub fn chain(&self) -> Result<Vec<Layer>, StoreError> {
-        let records = Chain::records(&*self.shared.snapshot()?, Some(self.record.id))?;
+        let snapshot = self.shared.snapshot()?;
+        if snapshot.layer(self.record.id).is_none() {
+            return Err(StoreError::Vanished { layer: self.record.id });
+        }
+        let records = Chain::records(&snapshot, Some(self.record.id))?;
         Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
     }
 

@@ -217,6 +217,12 @@ pub enum StoreError {
         /// The layer.
         layer: LayerId,
     },
+    /// An image disappeared while it was read.
+    #[error("image {image:.12}: removed while it was read")]
+    ImageVanished {
+        /// The image.
+        image: ImageId,
+    },
     /// The layers are not the ones that the configuration names.
     #[error("image {image:.12}: the configuration names {config} layers, the store has {chain}")]
     LayerCount {
@@ -321,7 +327,9 @@ impl StoreError {
                 ErrorKind::Limit
             }
             StoreError::Locked { .. } => ErrorKind::Busy,
-            StoreError::Restless { .. } | StoreError::Vanished { .. } => ErrorKind::Changed,
+            StoreError::Restless { .. } | StoreError::Vanished { .. } | StoreError::ImageVanished { .. } => {
+                ErrorKind::Changed
+            }
             StoreError::LayerPart { refusal: Refusal::Denied | Refusal::Unmapped, .. } => ErrorKind::Permission,
             StoreError::LayerPart { refusal: Refusal::Io(errno), .. } => {
                 match Errno::from_raw_os_error(*errno) {
