@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 /// Path (each byte one char, so that names need not be UTF-8) to what is there.
@@ -257,6 +257,22 @@ pub fn assert_same(want: &Listing, have: &Listing, sight: Sight, what: &str) {
         want.len(),
         found.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n")
     );
+}
+
+/// What [`small`] makes, in the order in which it is archived.
+pub const SMALL: [&str; 8] = ["t", "t/file", "t/empty", "t/block", "t/link", "t/symlink", "t/dir", "t/dir/set-id"];
+
+/// Makes a tree in `top` that every tar format holds.
+pub fn small(top: &Path) {
+    let at = |name: &str| top.join(name);
+    fs::create_dir_all(at("t/dir")).unwrap();
+    fs::write(at("t/file"), "some contents\n".repeat(100)).unwrap();
+    fs::write(at("t/empty"), "").unwrap();
+    fs::write(at("t/block"), [b'b'; 512]).unwrap();
+    fs::hard_link(at("t/file"), at("t/link")).unwrap();
+    symlink("file", at("t/symlink")).unwrap();
+    fs::write(at("t/dir/set-id"), "x").unwrap();
+    fs::set_permissions(at("t/dir/set-id"), fs::Permissions::from_mode(0o6755)).unwrap();
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use cstor_tests::forge::store::digest;
 use cstor_tests::lab::{self, Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{must, run};
+use cstor_tests::tree;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,7 +50,6 @@ if kind == "base-256":
 open(to, "wb").write(bytes(block) + data + bytes(507 + 1024))
 "#;
 
-const SHORT: [&str; 8] = ["t", "t/file", "t/empty", "t/block", "t/link", "t/symlink", "t/dir", "t/dir/set-id"];
 const LINKS: usize = 900;
 
 /// The tree, the names that any format holds, and all names.
@@ -63,20 +63,13 @@ struct Tree {
 fn tree(place: &Path) -> Tree {
     let top = place.join("tree");
     let at = |name: &str| top.join(name);
-    fs::create_dir_all(at("t/dir")).unwrap();
-    fs::write(at("t/file"), "some contents\n".repeat(100)).unwrap();
-    fs::write(at("t/empty"), "").unwrap();
-    fs::write(at("t/block"), [b'b'; 512]).unwrap();
-    fs::hard_link(at("t/file"), at("t/link")).unwrap();
-    symlink("file", at("t/symlink")).unwrap();
-    fs::write(at("t/dir/set-id"), "x").unwrap();
-    fs::set_permissions(at("t/dir/set-id"), fs::Permissions::from_mode(0o6755)).unwrap();
+    tree::small(&top);
     must(Command::new("mkfifo").arg(at("t/fifo")));
     let times = |names: &[Vec<u8>], time: &str| {
         let names = names.iter().map(|name| OsStr::from_bytes(name));
         must(Command::new("touch").current_dir(&top).args(["-h", "-d", time]).args(names));
     };
-    let short: Vec<Vec<u8>> = SHORT.map(|name| name.as_bytes().to_vec()).into();
+    let short: Vec<Vec<u8>> = tree::SMALL.map(|name| name.as_bytes().to_vec()).into();
     times(&short, "@1600000001");
 
     // Of 101 to 255 bytes, and of more; a target of more; a first name of more.

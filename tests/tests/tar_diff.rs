@@ -2,16 +2,14 @@
 //! bytes, every kind of difference is told from the others, and members are what Python's tarfile says they are.
 
 use cstor_tests::run::{Ended, must, run};
+use cstor_tests::tree;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-
-/// In the order in which they are archived; any format can hold them.
-const SHORT: [&str; 8] = ["t", "t/file", "t/empty", "t/block", "t/link", "t/symlink", "t/dir", "t/dir/set-id"];
 
 const PYTHON_MAKE: &str = r#"
 import sys, tarfile
@@ -56,15 +54,7 @@ fn have(tools: &[&str]) -> bool {
 /// A tree whose times all formats can hold.
 fn tree() -> TempDir {
     let top = tempfile::tempdir().unwrap();
-    let at = |name: &str| top.path().join(name);
-    fs::create_dir_all(at("t/dir")).unwrap();
-    fs::write(at("t/file"), "some contents\n".repeat(100)).unwrap();
-    fs::write(at("t/empty"), "").unwrap();
-    fs::write(at("t/block"), [b'b'; 512]).unwrap();
-    fs::hard_link(at("t/file"), at("t/link")).unwrap();
-    symlink("file", at("t/symlink")).unwrap();
-    fs::write(at("t/dir/set-id"), "x").unwrap();
-    fs::set_permissions(at("t/dir/set-id"), fs::Permissions::from_mode(0o6755)).unwrap();
+    tree::small(top.path());
     top
 }
 
@@ -148,7 +138,7 @@ fn formats_differ_in_bytes_alone() {
         ("python3", &["USTAR_FORMAT", "GNU_FORMAT", "PAX_FORMAT"]),
     ]);
     let archives: Vec<PathBuf> =
-        formats.into_iter().map(|(tool, format)| make(top.path(), tool, format, &names(&SHORT))).collect();
+        formats.into_iter().map(|(tool, format)| make(top.path(), tool, format, &names(&tree::SMALL))).collect();
     all_mean_the_same(&archives);
     archives.iter().for_each(|archive| agrees_with_python(archive));
 }
@@ -167,7 +157,7 @@ fn long_and_odd_names_differ_in_bytes_alone() {
     symlink("l".repeat(200), top.path().join("t/long-link")).unwrap();
     must(Command::new("mkfifo").arg(top.path().join("t/fifo")));
     whole_seconds(top.path());
-    let mut wanted = names(&SHORT);
+    let mut wanted = names(&tree::SMALL);
     wanted.extend([std::ffi::OsStr::new(&long), odd, "t/long-link".as_ref(), "t/fifo".as_ref()]);
     let formats = makers(&[
         ("tar", &["--format=gnu", "--format=pax"]),
