@@ -45,6 +45,8 @@ pub(crate) enum Members {
     TarSplit,
     /// The table of contents by which it was pulled; nobody ever had its tar.
     Toc,
+    /// Nothing but its directory: a container writes to it.
+    Disk,
 }
 
 /// A directory with contents of a layer.
@@ -176,10 +178,14 @@ fn open_layer(
         Err(Refusal::NotFound) if record.has_toc && record.diff_digest.is_none() => {
             (Members::Toc, Some(shared.open_toc(&record)?))
         }
+        // What was committed, pulled or loaded has a digest, and a tar-split.
+        Err(Refusal::NotFound) if record.diff_digest.is_none() && record.compressed_digest.is_none() => {
+            (Members::Disk, None)
+        }
         opened => (Members::TarSplit, allowed(&record, LayerPart::TarSplit, opened)?),
     };
     let mut dirs = contents_dirs(shared, &record, record.id)?;
-    if record.mapped {
+    if record.is_mapped() && members != Members::Disk {
         // What needed no other owner was not copied when the layer was made.
         if let Some(template) = snapshot.template(record.id) {
             dirs.extend(contents_dirs(shared, &record, template)?);
@@ -251,12 +257,7 @@ pub(crate) fn refused(shared: &Shared, record: &LayerRecord, part: LayerPart, re
 }
 
 fn part_error(record: &LayerRecord, part: LayerPart, refusal: Refusal) -> StoreError {
-    // What was committed, pulled or loaded has a digest, and a tar-split.
-    let committed = record.diff_digest.is_some() || record.compressed_digest.is_some();
-    match (part, refusal) {
-        (LayerPart::TarSplit, Refusal::NotFound) if !committed => StoreError::NoTar { layer: record.id },
-        _ => StoreError::LayerPart { layer: record.id, part, refusal },
-    }
+    StoreError::LayerPart { layer: record.id, part, refusal }
 }
 
 fn is_lost(shared: &Shared, record: &LayerRecord) -> bool {

@@ -5,6 +5,7 @@ use std::io;
 use cstor_proto::LayerId;
 use rustix::io::Errno;
 
+pub use crate::disk::DiskError;
 pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
 pub use crate::layer::{ContentProblem, ReadError, ReadProblem};

@@ -12,7 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
 
-use crate::answer::{Answer, answer_close_layer, answer_open, answer_open_layer, answer_open_tar_split};
+use crate::answer::{
+    Answer, answer_close_layer, answer_list, answer_look, answer_open, answer_open_layer, answer_open_tar_split,
+    answer_user_xattr,
+};
 use crate::exit::Exit;
 use crate::layers::Layers;
 
@@ -76,6 +79,9 @@ fn converse(channel: &mut Channel, confine: impl Confine) -> Result<Exit, Stop> 
             Request::OpenTarSplit { root, id } => answer_open_tar_split(&roots, root, id),
             Request::Open { layer, names } => answer_open(&layers, layer, &names),
             Request::CloseLayer { layer } => answer_close_layer(&mut layers, layer),
+            Request::List { layer, name } => answer_list(&layers, layer, name.as_ref()),
+            Request::Look { layer, names } => answer_look(&layers, layer, &names),
+            Request::UserXattr { layer, name, key } => answer_user_xattr(&layers, layer, &name, &key),
             Request::Bye => return Ok(Exit::Done),
             Request::Hello { .. } => Err(Fault::OutOfPhase),
         };

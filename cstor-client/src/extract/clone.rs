@@ -132,7 +132,7 @@ impl<'a> Filler<'a> {
                 let length = retry_on_intr(|| pread(file.from, &mut *buffer, offset)).map_err(source)?;
                 let bytes = buffer.get(..length).unwrap_or_default();
                 if bytes.is_empty() {
-                    return Err(FillError::Source(ContentProblem::Size { found: offset, wanted: file.content.size }));
+                    return Err(FillError::Source(ContentProblem::size(file.content, offset)));
                 }
                 sum.update(bytes);
                 data(offset, bytes)?;

@@ -17,10 +17,10 @@ use super::clone::{Fill, FillError, Filled, Filler};
 use super::destination::{CONFINED, open_dir};
 use super::error::ExtractError;
 use super::meta::Policy;
-use super::plan::{Plan, PlannedDir, Step, join};
+use super::plan::{Plan, PlannedDir, Step};
 use super::report::{Counters, Progress};
 use crate::entry::Content;
-use crate::merge::{FinalTree, Inode, InodeId};
+use crate::merge::{FinalTree, Inode, InodeId, join};
 
 /// Everything that placing needs to know, except where contents come from.
 pub(super) struct Placer<'a> {

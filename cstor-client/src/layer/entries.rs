@@ -1,16 +1,19 @@
-//! The members of a layer in the order of its tar, whatever describes them: a tar-split file or a table of contents.
+//! The members of a layer in the order of its tar, whatever describes them: a tar-split file, a table of contents, or
+//! its directory alone.
 
 use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::vec;
 
 use cstor_proto::LayerId;
 
 use super::error::{ReadError, ReadProblem};
 use crate::chain::{Chain, ChainLayer, Members};
-use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry};
+use crate::disk;
+use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
 use crate::error::Error;
-use crate::source::FileSource;
+use crate::source::{Escalating, FileSource};
 use crate::store::{LayerPart, StoreError};
 use crate::tarsplit::TarSplitReader;
 
@@ -24,6 +27,7 @@ pub struct Entries {
 enum Description {
     TarSplit(Box<TarSplit>),
     Toc(Chunked),
+    Disk(vec::IntoIter<Member>),
 }
 
 struct TarSplit {
@@ -35,7 +39,7 @@ struct TarSplit {
 }
 
 /// The entries of the layer at `place` of a chain.
-pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut dyn FileSource) -> Result<Entries, Error> {
+pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalating) -> Result<Entries, Error> {
     let opened = chain.take_description(place);
     let Some(layer) = chain.layers().get(place) else {
         return Err(StoreError::NoLayer { reference: String::new() }.into());
@@ -43,6 +47,7 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut dyn Fil
     let record = &layer.record;
     let description = match (layer.members, opened) {
         (Members::Toc, opened) => Description::Toc(read_toc(chain, layer, opened)?),
+        (Members::Disk, _) => Description::Disk(disk::members(chain, layer, source)?.into_iter()),
         (Members::TarSplit, opened) => {
             let file = match opened {
                 Some(file) => file,
@@ -78,9 +83,13 @@ fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Resul
 }
 
 impl Entries {
-    /// Whether they add up to the layer's tar.
-    pub(crate) fn are_exact(&self) -> bool {
-        !matches!(self.description, Some(Description::Toc(_)))
+    /// Why they do not add up to the layer's tar; none where they do.
+    pub(crate) fn inexact(&self) -> Option<ReadProblem> {
+        match self.description {
+            Some(Description::Toc(_)) => Some(ReadProblem::TocOnly),
+            Some(Description::Disk(_)) => Some(ReadProblem::NoTar),
+            Some(Description::TarSplit(_)) | None => None,
+        }
     }
 }
 
@@ -140,6 +149,12 @@ impl Iterator for Entries {
                 Some(Err((name, error))) => Some(Err(ReadError { layer, name: Some(name), problem: error.into() })),
                 None => Some(Ok(Entry { raw: Vec::new(), member: None })),
             },
+            Description::Disk(mut members) => {
+                let member = members.next();
+                // What follows the last member ends them.
+                self.description = member.is_some().then_some(Description::Disk(members));
+                Some(Ok(Entry { raw: Vec::new(), member }))
+            }
         }
     }
 }

@@ -202,6 +202,8 @@ pub enum BadDescriptor {
     NotRegular,
     /// Not open for reading alone.
     NotReadOnly,
+    /// Not a directory where one was asked for, or more than a sight of a file.
+    NotAsAsked,
     /// On another file system than the layer.
     OtherDevice,
     /// One too many or too few.
@@ -213,6 +215,7 @@ impl std::fmt::Display for BadDescriptor {
         f.write_str(match self {
             BadDescriptor::NotRegular => "no regular file",
             BadDescriptor::NotReadOnly => "not open for reading alone",
+            BadDescriptor::NotAsAsked => "no directory, or more than a sight of a file",
             BadDescriptor::OtherDevice => "on another file system than the layer",
             BadDescriptor::Miscounted => "one too many or too few",
         })

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open,
 
 use super::error::BadDescriptor;
 use super::helper_process::HelperProcess;
-use super::{By, FileSource, OpenedFile, SharedHelper, SourceError};
+use super::{By, DirSource, FileSource, OpenedFile, SharedHelper, SourceError};
 use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::descriptors::descriptor_limit;
 use crate::store::Shared;
@@ -97,12 +97,10 @@ impl FileSource for Proxied {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let device = device_of(&self.shared, dir)?;
-        let Proxied { shared, helper, handles, limits } = self;
-        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, dir.at)? {
-            Ok(handle) => ask_in_batches(process, handle, wanted, &mut limits.batch, device),
-            Err(refusal) => Ok(wanted.iter().map(|_| Err(refusal)).collect()),
-        })
+        let answers = self.at(dir, |process, handle, limits, device| {
+            ask_in_batches(process, handle, wanted, &mut limits.batch, device).map(Ok)
+        })?;
+        Ok(answers.unwrap_or_else(|refusal| wanted.iter().map(|_| Err(refusal)).collect()))
     }
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
@@ -114,6 +112,65 @@ impl FileSource for Proxied {
             checked_size(fd, device)?;
         }
         Ok(opened)
+    }
+}
+
+impl Proxied {
+    /// Reads the attribute `user.<key>` of a regular file or directory.
+    pub(super) fn user_xattr(
+        &mut self,
+        dir: &ContentsDir,
+        name: &RelPath,
+        key: &[u8],
+    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+        self.at(dir, |process, handle, _, _| process.ask_user_xattr(handle, name.clone(), key.to_vec()))
+    }
+
+    /// Asks about a directory that the helper has open, or will have then.
+    fn at<T>(
+        &mut self,
+        dir: &ContentsDir,
+        ask: impl FnOnce(&mut HelperProcess, LayerHandle, &mut Limits, u64) -> Result<Result<T, Refusal>, SourceError>,
+    ) -> Result<Result<T, Refusal>, SourceError> {
+        let device = device_of(&self.shared, dir)?;
+        let Proxied { shared, helper, handles, limits } = self;
+        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, dir.at)? {
+            Ok(handle) => ask(process, handle, limits, device),
+            Err(refusal) => Ok(Err(refusal)),
+        })
+    }
+}
+
+impl DirSource for Proxied {
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        self.at(dir, |process, handle, _, device| {
+            let opened = process.ask_list(handle, name.cloned())?;
+            opened
+                .map(|fd| checked(fd, device, Expected::Directory))
+                .map_or_else(|refusal| Ok(Err(refusal)), |fd| fd.map(Ok))
+        })
+    }
+
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError> {
+        let answers = self.at(dir, |process, handle, limits, device| {
+            let mut results = Vec::with_capacity(names.len());
+            for range in batches(names, limits.batch) {
+                let asked = names.get(range).unwrap_or_default().to_vec();
+                let (answers, fds) = process.ask_look(handle, asked)?;
+                let mut fds = fds.into_iter();
+                for answer in answers {
+                    results.push(match answer {
+                        Ok(()) => {
+                            let fd = fds.next().ok_or(SourceError::Unexpected)?;
+                            Ok(checked(fd, device, Expected::Sight)?)
+                        }
+                        Err(refusal) => Err(refusal),
+                    });
+                }
+            }
+            Ok(Ok(results))
+        })?;
+        Ok(answers.unwrap_or_else(|refusal| names.iter().map(|_| Err(refusal)).collect()))
     }
 }
 
@@ -228,6 +285,34 @@ pub fn take_answer(frame: &[u8], fds: Vec<OwnedFd>, asked: usize, device: u64) -
     let Ok(cstor_proto::Reply::Opened(answers)) = cstor_proto::decode(frame) else { return None };
     let files = pair(answers, fds, asked, device).ok()?;
     Some(files.into_iter().map(|file| file.ok().map(|file| (file.fd, file.size))).collect())
+}
+
+/// What a descriptor that is not for contents must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// A directory, open for reading alone.
+    Directory,
+    /// Anything, opened with `O_PATH`.
+    Sight,
+}
+
+/// Checks a descriptor from the helper that is not for contents.
+fn checked(fd: OwnedFd, device: u64, expected: Expected) -> Result<OwnedFd, SourceError> {
+    let bad = |what| SourceError::Descriptor { what };
+    let flags = fcntl_getfl(&fd).map_err(|_| bad(BadDescriptor::NotReadOnly))?;
+    let stat = fstat(&fd).map_err(|_| bad(BadDescriptor::NotAsAsked))?;
+    let as_asked = match expected {
+        Expected::Directory => {
+            let read_only = !flags.contains(OFlags::PATH) && flags & OFlags::ACCMODE == OFlags::RDONLY;
+            read_only && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+        }
+        Expected::Sight => flags.contains(OFlags::PATH),
+    };
+    match (as_asked, stat.st_dev == device) {
+        (false, _) => Err(bad(BadDescriptor::NotAsAsked)),
+        (true, false) => Err(bad(BadDescriptor::OtherDevice)),
+        (true, true) => Ok(fd),
+    }
 }
 
 /// Checks a descriptor from the helper and gives the size of its file.

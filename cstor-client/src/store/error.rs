@@ -153,6 +153,26 @@ pub enum StoreError {
         /// Some of them, by name or id.
         candidates: Vec<String>,
     },
+    /// No container matches.
+    #[error("{}: no such container", Escaped(reference.as_bytes()))]
+    NoContainer {
+        /// What was asked for.
+        reference: String,
+    },
+    /// Several containers match.
+    #[error("{}: matches several containers: {}", Escaped(reference.as_bytes()), list(candidates))]
+    AmbiguousContainer {
+        /// What was asked for.
+        reference: String,
+        /// Some of them.
+        candidates: Vec<String>,
+    },
+    /// A container where only an image will do.
+    #[error("{}: is a container, which has no manifest and no configuration", Escaped(reference.as_bytes()))]
+    NotAnImage {
+        /// What was asked for.
+        reference: String,
+    },
     /// No layer matches.
     #[error("{}: no such layer", Escaped(reference.as_bytes()))]
     NoLayer {
@@ -204,12 +224,6 @@ pub enum StoreError {
         part: LayerPart,
         /// Why.
         refusal: Refusal,
-    },
-    /// A layer that no tar was ever made of.
-    #[error("layer {layer}: has no tar-split: it is the writable layer of a container, or was never committed")]
-    NoTar {
-        /// The layer.
-        layer: LayerId,
     },
     /// A layer disappeared while it was read.
     #[error("layer {layer}: removed while it was read")]
@@ -316,12 +330,14 @@ impl StoreError {
             | StoreError::NoStore { .. }
             | StoreError::NoImage { .. }
             | StoreError::AmbiguousImage { .. }
+            | StoreError::NoContainer { .. }
+            | StoreError::AmbiguousContainer { .. }
             | StoreError::NoLayer { .. }
             | StoreError::AmbiguousLayer { .. } => ErrorKind::NotFound,
             StoreError::Driver { .. }
             | StoreError::UnknownLayout { .. }
-            | StoreError::NoTar { .. }
-            | StoreError::ManifestList { .. } => ErrorKind::Unsupported,
+            | StoreError::ManifestList { .. }
+            | StoreError::NotAnImage { .. } => ErrorKind::Unsupported,
             StoreError::ForeignStore { .. } => ErrorKind::Permission,
             StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
                 ErrorKind::Limit
@@ -364,10 +380,11 @@ impl StoreError {
             StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
             StoreError::UnknownLayout { .. } => "name the root of a store; `podman info` shows graphRoot",
-            StoreError::NoTar { .. } => "commit the container with podman first",
             StoreError::ManifestList { .. } => "name one of the images that it lists",
             StoreError::NoImage { .. } => "`cstor image list` shows the images",
-            StoreError::AmbiguousImage { .. } => "name one of them in full",
+            StoreError::NoContainer { .. } => "`cstor container list` shows the containers",
+            StoreError::NotAnImage { .. } => "commit it with podman first",
+            StoreError::AmbiguousContainer { .. } | StoreError::AmbiguousImage { .. } => "name one of them in full",
             StoreError::Incomplete { .. } => "pull or build the image again",
             StoreError::Locked { .. } => "try again when it has finished",
             _ => return None,

@@ -59,6 +59,13 @@ impl Root {
         self.dir.symlink_metadata(name).is_ok()
     }
 
+    /// Whether its layers are mounted by a program, fuse-overlayfs, and not by the kernel (overlay.go,
+    /// `getMountProgramFlagFile`).
+    pub(crate) fn is_mounted_by_program(&self) -> bool {
+        const MAX: u64 = 8;
+        self.read("overlay/.has-mount-program", MAX).is_ok_and(|said| said.trim_ascii() == b"true")
+    }
+
     /// A JSON file's bytes, none if it is missing or empty: both mean an empty list to containers/storage.
     pub(super) fn read_json(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match self.read(path, MAX_JSON) {

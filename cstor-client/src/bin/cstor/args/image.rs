@@ -45,7 +45,7 @@ pub(crate) struct CopyImage {
 
 #[derive(Debug, Group)]
 pub(crate) struct ExportImage {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     /// The file to write, which appears when it is complete; by default standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -54,7 +54,7 @@ pub(crate) struct ExportImage {
 
 #[derive(Debug, Group)]
 pub(crate) struct ImageToc {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) how: TocHow,
@@ -72,7 +72,7 @@ pub(crate) struct TocHow {
 
 #[derive(Debug, Group)]
 pub(crate) struct Extract {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     /// The directory to extract to; it must not exist, or be empty.
     pub(crate) dir: PathBuf,
@@ -155,7 +155,7 @@ pub(crate) struct Inspect {
 
 #[derive(Debug, Group)]
 pub(crate) struct Layers {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) output: Output,

@@ -1,6 +1,7 @@
 //! The command line, as it is typed.
 
 mod choice;
+mod container;
 mod image;
 mod layer;
 
@@ -10,6 +11,7 @@ use clap::{Args as Group, Parser, Subcommand};
 use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher};
 
 pub(crate) use choice::*;
+pub(crate) use container::*;
 pub(crate) use image::*;
 pub(crate) use layer::*;
 
@@ -73,7 +75,7 @@ impl Store {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Extract an image to a directory; the same as `image extract`.
+    /// Extract an image or a container to a directory; the same as `image extract`.
     Extract(Extract),
     /// Look at, export and extract single layers.
     Layer {
@@ -88,6 +90,11 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Show which store is meant and why, and what it holds.
     Info(Info),
+    /// List containers, and show what they have changed. Every command for files of an image takes container:NAME too.
+    Container {
+        #[command(subcommand)]
+        command: ContainerCommand,
+    },
     /// List, look at and extract images.
     Image {
         #[command(subcommand)]
@@ -133,7 +140,7 @@ pub(crate) struct ResolveLink {
 
 #[derive(Debug, Group)]
 pub(crate) struct Check {
-    /// An image or a layer; an image is looked for first.
+    /// An image, container:NAME, or a layer; an image is looked for first.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(crate) target: Option<String>,
     /// Every layer of the store.

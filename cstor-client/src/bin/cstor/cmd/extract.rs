@@ -11,7 +11,7 @@ use cstor_client::{Escaped, ProxiedStorage};
 use rustix::fs::{Mode, OFlags, open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::open_store;
+use super::{find, open_store, short_id};
 use crate::args::{DeviceNodes, Extract, ExtractHow, ExtractLayer, Store};
 use crate::exit::Failure;
 use crate::sandbox::{self, Files, Held};
@@ -20,12 +20,12 @@ use crate::ui::{count, progress, size};
 pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
     let storage = open_store(store)?;
     let stop = Stop::on_signals(&storage)?;
-    let image = storage.image(&args.image)?;
+    let target = find(&storage, &args.image)?;
     let progress = progress::choose(args.progress);
-    let result = extractor(&args.how, &storage).extract_with(&image, &args.dir, &*progress);
+    let result = extractor(&args.how, &storage).extract_with(&target, &args.dir, &*progress);
     drop(progress);
     let report = result.map_err(|error| stop.or(error))?;
-    print_summary(&format!("{} ({})", args.image, image.id().short()), &args.dir, &report);
+    print_summary(&format!("{} ({})", args.image, short_id(&target)), &args.dir, &report);
     Ok(())
 }
 
@@ -106,8 +106,11 @@ fn print_summary(what: &str, dir: &Path, report: &Report) {
 }
 
 fn summary(what: &str, dir: &Path, report: &Report) -> String {
-    let checked =
-        if report.verified { "all contents checked" } else { "reflinked contents not checked (--verify does)" };
+    let checked = match (report.verified, report.without_checksum) {
+        (true, _) => "all contents checked".to_owned(),
+        (false, 0) => "reflinked contents not checked (--verify does)".to_owned(),
+        (false, files) => format!("{} of the container's own not checked", count(files, "file", "files")),
+    };
     let contents = [
         count(report.files, "file", "files"),
         count(report.directories, "directory", "directories"),
