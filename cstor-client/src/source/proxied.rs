@@ -406,6 +406,27 @@ mod tests {
                 "{wanted}: {refused:?}"
             );
         }
+        let at = |flags| open(dir.path().join("file"), flags, Mode::empty()).unwrap();
+        let top = |flags| open(dir.path(), flags | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let elsewhere = |flags| open("/proc/self", flags | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let table = [
+            (top(OFlags::RDONLY), Expected::Directory, None),
+            (top(OFlags::PATH), Expected::Directory, Some(BadDescriptor::NotAsAsked)),
+            (at(OFlags::RDONLY), Expected::Directory, Some(BadDescriptor::NotAsAsked)),
+            (elsewhere(OFlags::RDONLY), Expected::Directory, Some(BadDescriptor::OtherDevice)),
+            (at(OFlags::PATH), Expected::Sight, None),
+            (top(OFlags::PATH), Expected::Sight, None),
+            (at(OFlags::RDONLY), Expected::Sight, Some(BadDescriptor::NotAsAsked)),
+            (top(OFlags::RDONLY), Expected::Sight, Some(BadDescriptor::NotAsAsked)),
+            (elsewhere(OFlags::PATH), Expected::Sight, Some(BadDescriptor::OtherDevice)),
+        ];
+        for (fd, expected, bad) in table {
+            let what = match checked(fd, device, expected) {
+                Err(SourceError::Descriptor { what }) => Some(what),
+                checked => checked.map(|_| None).unwrap(),
+            };
+            assert_eq!(what, bad, "{expected:?}");
+        }
         let one = || vec![file(OFlags::RDONLY)];
         assert!(pair(vec![Ok(())], one(), 1, device).is_ok());
         assert!(pair(vec![Ok(()), Ok(())], one(), 2, device).is_err(), "fewer than announced");
