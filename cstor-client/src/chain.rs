@@ -10,6 +10,7 @@ use cstor_proto::{LayerDir, LayerId, Refusal, RelPath, StoreIndex};
 
 use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
+use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
@@ -45,6 +46,8 @@ pub(crate) enum Members {
     TarSplit,
     /// The table of contents by which it was pulled; nobody ever had its tar.
     Toc,
+    /// Its tar, compressed: an additional layer store has it.
+    Blob,
     /// Nothing but its directory: a container writes to it.
     Disk,
 }
@@ -173,7 +176,13 @@ fn open_layer(
     record: Arc<LayerRecord>,
     keep: bool,
 ) -> Result<ChainLayer, StoreError> {
-    let (members, description) = match open::tar_split(shared.root(record.root)?.dir(), record.id) {
+    let tar_split = open::tar_split(shared.root(record.root)?.dir(), record.id);
+    if matches!(tar_split, Err(Refusal::NotFound))
+        && let Some(elsewhere) = additional_layers::find(shared, &record)?
+    {
+        return Ok(provided(record, elsewhere));
+    }
+    let (members, description) = match tar_split {
         // What has a diff id had a tar-split.
         Err(Refusal::NotFound) if record.has_toc && record.diff_digest.is_none() => {
             (Members::Toc, Some(shared.open_toc(&record)?))
@@ -197,6 +206,14 @@ fn open_layer(
         dir.fd = None;
     }
     Ok(ChainLayer { record, members, description, dirs, flat })
+}
+
+/// A layer of an additional layer store. Its descriptors are kept whatever the limit: the store may be gone later.
+fn provided(record: Arc<LayerRecord>, elsewhere: AdditionalLayer) -> ChainLayer {
+    let AdditionalLayer { store, digest, diff, blob } = elsewhere;
+    let at = DirId { root: store, layer: LayerId::from_bytes(digest.to_bytes()), dir: LayerDir::AdditionalDiff };
+    let members = if blob.is_some() { Members::Blob } else { Members::Disk };
+    ChainLayer { record, members, description: blob, dirs: vec![ContentsDir { at, fd: Some(diff) }], flat: false }
 }
 
 /// The directories with contents of a layer, the newest first: `diff`, and what changes of the id map left

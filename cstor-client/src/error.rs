@@ -8,7 +8,7 @@ use rustix::io::Errno;
 pub use crate::disk::DiskError;
 pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
-pub use crate::layer::{ContentProblem, ReadError, ReadProblem};
+pub use crate::layer::{BlobError, ContentProblem, ReadError, ReadProblem};
 pub use crate::merge::{MergeError, MergeProblem};
 pub use crate::sink::SinkError;
 pub use crate::sink::oci::error::CopyError;

@@ -297,7 +297,9 @@ fn stores_of_fuse_overlayfs_are_what_podman_mounts() {
         chown -R 33:34 /a && chmod 4750 /a/b/c && chmod 700 /a && ln -s c /a/b/d && rm /bin/sh";
     let flags = ["--storage-opt", PROGRAM, "--storage-opt", "overlay.force_mask=shared"];
     let masked = Made::of("localhost/tool", lab, Who::User, &flags, &[], SCRIPT);
-    let shown = masked.shown();
+    let mut shown = masked.shown();
+    // It shows what it does not read itself.
+    shown.values_mut().for_each(|row| row.xattrs.retain(|name, _| !name.starts_with("user.containers.")));
     // fuse-overlayfs forgets the owner of a file whose mode is changed.
     assert_eq!((&*shown["a/b/c"].mode, shown["a/b"].uid), ("0o4750", 33));
     assert_same(&shown, &masked.extracted(&[]), Sight::PLAIN, "force_mask");

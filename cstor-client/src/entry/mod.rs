@@ -7,15 +7,18 @@ mod archive;
 mod assemble;
 mod chunked;
 pub(crate) mod crc64;
+mod decoder;
 mod header;
 mod pax;
 mod sparse;
 mod ustar;
 
+pub(crate) use archive::compression;
 pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
 pub use chunked::ChunkedError;
 pub(crate) use chunked::{Chunked, Digests};
+pub(crate) use decoder::{Decoder, DecoderError};
 pub use header::{Header, HeaderError, Kind, Time, Xattr};
 
 use crate::digest::Digest;

@@ -8,13 +8,14 @@ use std::vec;
 
 use cstor_proto::LayerId;
 
+use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
 use crate::chain::{Chain, ChainLayer, Members};
 use crate::disk;
 use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
 use crate::error::Error;
 use crate::source::{Escalating, FileSource};
-use crate::store::{LayerPart, StoreError};
+use crate::store::{LayerPart, StoreError, additional_layers};
 use crate::tarsplit::TarSplitReader;
 
 /// The members of a layer, read as they are asked for.
@@ -27,6 +28,7 @@ pub struct Entries {
 enum Description {
     TarSplit(Box<TarSplit>),
     Toc(Chunked),
+    Blob(Box<Blob>),
     Disk(vec::IntoIter<Member>),
 }
 
@@ -47,6 +49,15 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalat
     let record = &layer.record;
     let description = match (layer.members, opened) {
         (Members::Toc, opened) => Description::Toc(read_toc(chain, layer, opened)?),
+        (Members::Blob, opened) => {
+            let blob = match opened {
+                Some(blob) => Some(blob),
+                None => additional_layers::find(chain.shared(), record)?.and_then(|layer| layer.blob),
+            };
+            let blob = blob.ok_or(StoreError::Vanished { layer: record.id })?;
+            let error = |problem: BlobError| ReadError { layer: record.id, name: None, problem: problem.into() };
+            Description::Blob(Box::new(Blob::open(blob).map_err(error)?))
+        }
         (Members::Disk, _) => Description::Disk(disk::members(chain, layer, source)?.into_iter()),
         (Members::TarSplit, opened) => {
             let file = match opened {
@@ -88,7 +99,7 @@ impl Entries {
         match self.description {
             Some(Description::Toc(_)) => Some(ReadProblem::TocOnly),
             Some(Description::Disk(_)) => Some(ReadProblem::NoTar),
-            Some(Description::TarSplit(_)) | None => None,
+            Some(Description::TarSplit(_) | Description::Blob(_)) | None => None,
         }
     }
 }
@@ -148,6 +159,14 @@ impl Iterator for Entries {
                 }
                 Some(Err((name, error))) => Some(Err(ReadError { layer, name: Some(name), problem: error.into() })),
                 None => Some(Ok(Entry { raw: Vec::new(), member: None })),
+            },
+            Description::Blob(mut blob) => match blob.next_entry() {
+                Ok(entry) => {
+                    let is_member = entry.as_ref().is_some_and(|entry| entry.member.is_some());
+                    self.description = is_member.then_some(Description::Blob(blob));
+                    entry.map(Ok)
+                }
+                Err(problem) => Some(Err(ReadError { layer, name: None, problem: problem.into() })),
             },
             Description::Disk(mut members) => {
                 let member = members.next();

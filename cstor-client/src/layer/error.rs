@@ -4,9 +4,10 @@ use std::io;
 
 use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
 
+use super::BlobError;
 use crate::digest::Digest;
 use crate::disk::DiskError;
-use crate::entry::{ChunkedError, Content, HeaderError};
+use crate::entry::{ArchiveProblem, ChunkedError, Content, HeaderError};
 use crate::error::{ErrorKind, kind_of_io};
 use crate::tarsplit::{LineError, TarSplitError};
 
@@ -35,6 +36,9 @@ pub enum ReadProblem {
     /// A layer of which nobody has the tar.
     #[error("only its table of contents was pulled: the tar cannot be rebuilt, only extracted")]
     TocOnly,
+    /// The tar in an additional layer store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
     /// A layer that nothing describes but its directory.
     #[error("a container writes to it, so there is no tar of it to rebuild")]
     NoTar,
@@ -146,10 +150,15 @@ impl ReadError {
             | ReadProblem::NoTar
             | ReadProblem::TocOnly => ErrorKind::Unsupported,
             ReadProblem::Chunked(ChunkedError::Read(error)) => kind_of_io(error),
+            ReadProblem::Blob(
+                BlobError::Compression(_) | BlobError::Tar(ArchiveProblem::Header(HeaderError::Type(_))),
+            ) => ErrorKind::Unsupported,
+            ReadProblem::Blob(BlobError::Read(error)) if error.raw_os_error().is_some() => kind_of_io(error),
             ReadProblem::Disk(problem) => problem.kind(),
             ReadProblem::Content(problem) => problem.kind(),
             ReadProblem::TarSplit(_)
             | ReadProblem::Chunked(_)
+            | ReadProblem::Blob(_)
             | ReadProblem::Header(_)
             | ReadProblem::Name(_)
             | ReadProblem::Total { .. }

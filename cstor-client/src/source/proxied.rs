@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use cstor_proto::{LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
+use cstor_proto::{LayerDir, LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open, statat};
 
 use super::error::BadDescriptor;
@@ -85,7 +85,7 @@ fn open_descriptors() -> usize {
 }
 
 fn roots(shared: &Shared) -> Vec<BorrowedFd<'_>> {
-    shared.roots.layered().iter().map(|root| root.dir()).collect()
+    shared.roots.with_layers().map(|(_, root)| root.dir()).collect()
 }
 
 impl FileSource for Proxied {
@@ -136,6 +136,8 @@ impl Proxied {
         let Proxied { shared, helper, handles, limits } = self;
         helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, dir.at)? {
             Ok(handle) => ask(process, handle, limits, device),
+            // It lies below an image's reference, of which the helper does not know.
+            Err(Refusal::NotFound) if dir.at.dir == LayerDir::AdditionalDiff => Ok(Err(Refusal::Denied)),
             Err(refusal) => Ok(Err(refusal)),
         })
     }

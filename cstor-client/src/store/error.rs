@@ -225,6 +225,14 @@ pub enum StoreError {
         /// Why.
         refusal: Refusal,
     },
+    /// A layer whose files another program provides, in a store that is not configured.
+    #[error("layer {layer}: its files are in the additional layer store at {}", path.display())]
+    LayerStore {
+        /// The layer.
+        layer: LayerId,
+        /// Its place there.
+        path: PathBuf,
+    },
     /// A layer disappeared while it was read.
     #[error("layer {layer}: removed while it was read")]
     Vanished {
@@ -300,6 +308,8 @@ pub enum LayerPart {
     Diff,
     /// The headers: `overlay-layers/<id>.tar-split.gz`.
     TarSplit,
+    /// The tar in an additional layer store: `blob`.
+    Blob,
 }
 
 impl std::fmt::Display for LayerPart {
@@ -307,6 +317,7 @@ impl std::fmt::Display for LayerPart {
         f.write_str(match self {
             LayerPart::Diff => "diff directory",
             LayerPart::TarSplit => "tar-split file",
+            LayerPart::Blob => "blob",
         })
     }
 }
@@ -337,6 +348,7 @@ impl StoreError {
             StoreError::Driver { .. }
             | StoreError::UnknownLayout { .. }
             | StoreError::ManifestList { .. }
+            | StoreError::LayerStore { .. }
             | StoreError::NotAnImage { .. } => ErrorKind::Unsupported,
             StoreError::ForeignStore { .. } => ErrorKind::Permission,
             StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
@@ -385,6 +397,9 @@ impl StoreError {
             StoreError::NoContainer { .. } => "`cstor container list` shows the containers",
             StoreError::NotAnImage { .. } => "commit it with podman first",
             StoreError::AmbiguousContainer { .. } | StoreError::AmbiguousImage { .. } => "name one of them in full",
+            StoreError::LayerStore { .. } => {
+                "name that store with --storage-opt additionallayerstore=DIR, or in storage.conf"
+            }
             StoreError::Incomplete { .. } => "pull or build the image again",
             StoreError::Locked { .. } => "try again when it has finished",
             _ => return None,

@@ -18,6 +18,10 @@ use super::StoreError;
 /// The largest JSON file that is read: 1 GiB is 2.5 million layers.
 const MAX_JSON: u64 = 1 << 30;
 
+/// Nothing is followed out of the root.
+pub(super) const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
 /// A store's root.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -103,8 +107,7 @@ impl Root {
     pub(crate) fn open_regular(&self, path: &str) -> Result<OwnedFd, StoreError> {
         let full = || self.path.join(path);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let file = openat2(&self.dir, path, flags, Mode::empty(), beneath).map_err(|errno| match errno {
+        let file = openat2(&self.dir, path, flags, Mode::empty(), BENEATH).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR => StoreError::Missing { path: full() },
             Errno::LOOP | Errno::XDEV | Errno::NXIO => StoreError::NotRegular { path: full() },
             other => StoreError::read(full(), other),

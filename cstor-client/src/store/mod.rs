@@ -3,6 +3,7 @@
 //! It reads metadata only and creates nothing. Which members a layer has is in its tar-split
 //! (`tarsplit/`), what they contain in its files (`source/`).
 
+pub(crate) mod additional_layers;
 mod big_data;
 mod conf;
 mod containers;
@@ -110,6 +111,12 @@ impl Storage {
         options.iter().flat_map(|option| conf::image_stores_in_options(option.as_ref())).collect()
     }
 
+    /// The additional layer stores that options of the driver name, as podman's `--storage-opt` does:
+    /// `[overlay.]additionallayerstore=PATH[:ref]`.
+    pub fn layer_stores_in_options(options: &[impl AsRef<str>]) -> Vec<String> {
+        options.iter().flat_map(|option| conf::layer_stores_in_options(option.as_ref())).collect()
+    }
+
     pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
         Storage::open_with(&discover::locate()?.location(), helper)
     }
@@ -200,12 +207,14 @@ impl Storage {
         if let Some(container) = reference.strip_prefix(container::reference::PREFIX) {
             return Ok(Target::Container(self.container(container)?));
         }
-        match self.image(reference) {
-            Err(StoreError::NoImage { .. }) if container::reference::is_id(reference) => {
-                Ok(Target::Container(self.container(reference)?))
+        let image = self.image(reference);
+        if matches!(image, Err(StoreError::NoImage { .. })) && container::reference::is_id(reference) {
+            match self.container(reference) {
+                Err(StoreError::NoContainer { .. }) => {}
+                container => return Ok(Target::Container(container?)),
             }
-            image => Ok(Target::Image(image?)),
         }
+        Ok(Target::Image(image?))
     }
 
     /// What podman's database says of its containers: their states, and the pods that they are in.

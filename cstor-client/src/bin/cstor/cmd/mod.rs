@@ -74,6 +74,8 @@ pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
 
 /// The store that was named.
 fn location(store: &Store) -> Option<Location> {
-    let location = Location::new(store.root.as_ref()?).additional(Storage::stores_in_options(&store.storage_opt));
+    let location = Location::new(store.root.as_ref()?)
+        .additional(Storage::stores_in_options(&store.storage_opt))
+        .layer_stores(Storage::layer_stores_in_options(&store.storage_opt));
     Some(store.imagestore.iter().fold(location, |location, path| location.image_store(path)))
 }
