@@ -11,6 +11,7 @@ use cstor_proto::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 
 use crate::answer::{
     Answer, answer_close_layer, answer_list, answer_look, answer_open, answer_open_layer, answer_open_tar_split,
@@ -92,7 +93,11 @@ fn converse(channel: &mut Channel, confine: impl Confine) -> Result<Exit, Stop> 
 fn send(channel: &Channel, answer: Answer) -> Result<(), Stop> {
     let (reply, fds) = answer?;
     let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    Ok(channel.send(&reply, &borrowed)?)
+    match channel.send(&reply, &borrowed) {
+        // The filter has no call to wait with, so the client does.
+        Err(ChannelError::Io(Errno::TOOMANYREFS)) => Ok(channel.send(&reply.busy(), &[])?),
+        sent => Ok(sent?),
+    }
 }
 
 /// Takes `Hello` and the roots.

@@ -109,6 +109,7 @@ mod tests {
             (Reply::Listed(Ok(())), vec![7, 0]),
             (Reply::Listed(Err(Refusal::NotDirectory)), vec![7, 1, 5]),
             (Reply::Seen(vec![Ok(()), Err(Refusal::NotFound)]), vec![8, 2, 0, 1, 0]),
+            (Reply::Opened(vec![Ok(()), Err(Refusal::NotFound)]).busy(), vec![4, 2, 1, 6, 1, 0]),
             (Reply::UserXattr(Ok(b"hi".to_vec())), b"\x09\x00\x02hi".to_vec()),
         ];
         for (message, bytes) in table {

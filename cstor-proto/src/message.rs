@@ -224,6 +224,24 @@ pub enum Refusal {
     /// Something else where a directory was to be listed.
     #[error("not a directory")]
     NotDirectory,
+    /// Too many descriptors are in flight for all processes of the user together (unix(7), ETOOMANYREFS): asked again a
+    /// moment later, the answer is another one.
+    #[error("too many descriptors are in flight")]
+    Busy,
+}
+
+impl Reply {
+    /// The same answer where no descriptor can be sent.
+    pub fn busy(self) -> Reply {
+        let busy = |result: Result<(), Refusal>| result.and(Err(Refusal::Busy));
+        match self {
+            Reply::TarSplit(result) => Reply::TarSplit(busy(result)),
+            Reply::Listed(result) => Reply::Listed(busy(result)),
+            Reply::Opened(results) => Reply::Opened(results.into_iter().map(busy).collect()),
+            Reply::Seen(results) => Reply::Seen(results.into_iter().map(busy).collect()),
+            other => other,
+        }
+    }
 }
 
 /// How a client can break the protocol.

@@ -65,6 +65,7 @@ impl DiskError {
                     // It was there a moment ago.
                     Refusal::NotFound | Refusal::NotRegular | Refusal::NotDirectory => ErrorKind::Changed,
                     Refusal::Denied | Refusal::Unmapped => ErrorKind::Permission,
+                    Refusal::Busy => ErrorKind::Limit,
                     Refusal::Io(errno) => kind_of_io(&io::Error::from_raw_os_error(*errno)),
                 }
             }

@@ -183,6 +183,7 @@ impl ContentProblem {
                 ErrorKind::Corrupt
             }
             ContentProblem::Refused(Refusal::Unmapped | Refusal::Denied) => ErrorKind::Permission,
+            ContentProblem::Refused(Refusal::Busy) => ErrorKind::Limit,
             ContentProblem::Refused(Refusal::Io(errno)) => kind_of_io(&io::Error::from_raw_os_error(*errno)),
             ContentProblem::Read(error) => kind_of_io(error),
             ContentProblem::Vanished | ContentProblem::Changed { .. } => ErrorKind::Changed,

@@ -206,6 +206,28 @@ fn descriptors_where_none_belong_end_it() {
     assert!(matches!(refused, Err(SourceError::Descriptor { what: BadDescriptor::Miscounted })), "{refused:?}");
 }
 
+/// What cannot be sent because too much is in flight is asked for again, and comes in its place.
+#[test]
+fn a_busy_helper_is_asked_again() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let device = fstat(file.as_file()).unwrap().st_dev;
+    let mut helper = against(move |mut channel, _raw| {
+        for round in 0.. {
+            let Some(count) = asked(&mut channel) else { return };
+            let answer = Reply::Opened(vec![Ok(()); count]);
+            let files: Vec<_> = (0..count).map(|_| open(file.path(), OFlags::RDONLY, Mode::empty()).unwrap()).collect();
+            let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+            // Every other answer; two questions wait at a time.
+            let sent = if round % 2 == 0 { channel.send(&answer.busy(), &[]) } else { channel.send(&answer, &fds) };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    let files = ask(&mut helper, 10, 3, device).unwrap();
+    assert!(files.len() == 10 && files.iter().all(Result::is_ok), "{files:?}");
+}
+
 /// Answers about directories that do not fit what was asked, or the descriptors that come with them.
 #[test]
 fn looks_are_answered_as_asked() {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cstor_proto::{LayerDir, LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open, statat};
@@ -106,8 +107,15 @@ impl FileSource for Proxied {
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
         let record = &layer.record;
         let device = device_of_listing(&self.shared, record.root)?;
-        let opened =
-            self.helper.with(&roots(&self.shared), |process| process.ask_open_tar_split(record.root, record.id))?;
+        let opened = self.helper.with(&roots(&self.shared), |process| {
+            let mut busy = Busy::default();
+            loop {
+                match process.ask_open_tar_split(record.root, record.id)? {
+                    Err(Refusal::Busy) if busy.wait() => {}
+                    opened => return Ok(opened),
+                }
+            }
+        })?;
         if let Ok(fd) = &opened {
             checked_size(fd, device)?;
         }
@@ -146,7 +154,11 @@ impl Proxied {
 impl DirSource for Proxied {
     fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
         self.at(dir, |process, handle, _, device| {
-            let opened = process.ask_list(handle, name.cloned())?;
+            let mut busy = Busy::default();
+            let mut opened = process.ask_list(handle, name.cloned())?;
+            while matches!(opened, Err(Refusal::Busy)) && busy.wait() {
+                opened = process.ask_list(handle, name.cloned())?;
+            }
             opened
                 .map(|fd| checked(fd, device, Expected::Directory))
                 .map_or_else(|refusal| Ok(Err(refusal)), |fd| fd.map(Ok))
@@ -158,7 +170,11 @@ impl DirSource for Proxied {
             let mut results = Vec::with_capacity(names.len());
             for range in batches(names, limits.batch) {
                 let asked = names.get(range).unwrap_or_default().to_vec();
-                let (answers, fds) = process.ask_look(handle, asked)?;
+                let mut busy = Busy::default();
+                let (mut answers, mut fds) = process.ask_look(handle, asked.clone())?;
+                while is_busy(&answers) && busy.wait() {
+                    (answers, fds) = process.ask_look(handle, asked.clone())?;
+                }
                 let mut fds = fds.into_iter();
                 for answer in answers {
                     results.push(match answer {
@@ -210,6 +226,7 @@ pub(super) fn ask_in_batches(
     let mut results: Vec<Option<Result<OpenedFile, Refusal>>> = wanted.iter().map(|_| None).collect();
     let mut to_ask = batches(wanted, *batch);
     let mut asked: VecDeque<Range<usize>> = VecDeque::new();
+    let mut busy = Busy::default();
     loop {
         while asked.len() < IN_FLIGHT {
             let Some(range) = to_ask.pop_front() else { break };
@@ -221,6 +238,10 @@ pub(super) fn ask_in_batches(
         match process.opened(range.len()) {
             Ok((answers, fds)) => {
                 let files = pair(answers, fds, range.len(), device)?;
+                if is_busy(&files) && busy.wait() {
+                    to_ask.push_front(range);
+                    continue;
+                }
                 for (place, file) in results.iter_mut().skip(range.start).zip(files) {
                     *place = Some(file);
                 }
@@ -235,6 +256,29 @@ pub(super) fn ask_in_batches(
         }
     }
     results.into_iter().map(|result| result.ok_or(SourceError::Unexpected)).collect()
+}
+
+/// Waits for other processes of the user to take the descriptors that are in flight.
+#[derive(Default)]
+struct Busy {
+    waits: u32,
+}
+
+impl Busy {
+    const PAUSE: Duration = Duration::from_millis(5);
+    /// A minute, as for an answer.
+    const MAX_WAITS: u32 = 12_000;
+
+    /// Whether to ask once more.
+    fn wait(&mut self) -> bool {
+        self.waits += 1;
+        std::thread::sleep(Busy::PAUSE);
+        self.waits < Busy::MAX_WAITS
+    }
+}
+
+fn is_busy<T>(answers: &[Result<T, Refusal>]) -> bool {
+    answers.iter().any(|answer| matches!(answer, Err(Refusal::Busy)))
 }
 
 /// Ranges of at most `batch` names that fit a frame together.
