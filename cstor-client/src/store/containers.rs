@@ -3,6 +3,7 @@
 //! State and pods are podman's own and stand in its database (`podman_db/`).
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cstor_proto::LayerId;
 use serde::Deserialize;
@@ -47,8 +48,8 @@ struct Metadata {
 }
 
 /// Parses the bytes of a containers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Vec<ContainerRecord>, StoreError> {
-    parse_list(bytes, path)?.into_iter().map(|json| container(json, path)).collect()
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+    parse_list(bytes, path, |json| container(json, path).map(Arc::new))
 }
 
 fn container(json: Json, path: &Path) -> Result<ContainerRecord, StoreError> {

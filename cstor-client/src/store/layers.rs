@@ -4,6 +4,7 @@
 //! in the table, so that an image that needs it can be told why it cannot be read.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cstor_proto::{LayerId, StoreIndex};
 use serde::Deserialize;
@@ -80,8 +81,8 @@ struct Json {
 }
 
 /// Parses the bytes of a layers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<LayerRecord>, StoreError> {
-    parse_list(bytes, path)?.into_iter().map(|json| record(json, root, path)).collect()
+pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
+    parse_list(bytes, path, |json| record(json, root, path).map(Arc::new))
 }
 
 fn record(json: Json, root: StoreIndex, path: &Path) -> Result<LayerRecord, StoreError> {

@@ -275,8 +275,7 @@ impl Shared {
         let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file)).transpose()?;
         for Listing { dir, file, .. } in listings {
             if let Some(bytes) = dir.read_json(file)? {
-                let found = containers::parse(&bytes, &dir.path().join(file))?;
-                containers.extend(found.into_iter().map(Arc::new));
+                containers.extend(containers::parse(&bytes, &dir.path().join(file))?);
             }
         }
         Ok(containers)
