@@ -12,6 +12,8 @@ mod pax;
 mod sparse;
 mod ustar;
 
+#[cfg(feature = "jsonrpc")]
+pub(crate) use archive::compression;
 pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
 pub use chunked::ChunkedError;
