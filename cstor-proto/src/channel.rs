@@ -170,5 +170,9 @@ mod tests {
         assert!(matches!(theirs.receive::<Request>(0), Err(ChannelError::Truncated)));
         ours.socket.send(&[]).unwrap();
         assert!(matches!(theirs.receive::<Request>(0), Err(ChannelError::Closed)));
+        let longest = vec![7; MAX_FRAME];
+        ours.send_frame(&longest, &[]).unwrap();
+        let (frame, fds) = theirs.receive_frame(0).unwrap();
+        assert_eq!((frame, fds.len()), (&longest[..], 0));
     }
 }

@@ -24,7 +24,7 @@ use crate::chain::MAX_LAYERS;
 use crate::digest::Digest;
 use crate::extract::from_streams::Streams;
 use crate::extract::{ExtractError, Extractor, Progress, Report};
-use conversation::Conversation;
+use conversation::{Conversation, INITIALIZE};
 use layer::{Layer, LayerName, failed};
 
 /// The longest manifest and configuration, as containers/image reads them (internal/iolimits).
@@ -122,10 +122,10 @@ impl ProxyV1Client {
     /// involved.
     pub fn start(command: &[String], options: ProxyOptions) -> Result<ProxyV1Client, ProxyV1Error> {
         let mut conversation = Conversation::start(command, options)?;
-        let (reply, _) = conversation.call("Initialize", &[], 0)?;
+        let (reply, _) = conversation.call(INITIALIZE, &[], 0)?;
         let program = conversation.program().to_owned();
         let Value::String(found) = reply.value else {
-            return Err(ProxyV1Error::Value { program, method: "Initialize", wanted: "version" });
+            return Err(ProxyV1Error::Value { program, method: INITIALIZE, wanted: "version" });
         };
         match Version::parse(&found).filter(|version| version.0 == FIRST.0 && *version >= FIRST) {
             Some(version) => Ok(ProxyV1Client { conversation, version }),
@@ -138,9 +138,7 @@ impl ProxyV1Client {
         let method = if self.version >= TELLS_ABSENCE { "OpenImageOptional" } else { "OpenImage" };
         let (reply, _) = self.conversation.call(method, &[reference.into()], 0)?;
         match reply.value.as_u64() {
-            Some(0) if method == "OpenImageOptional" => {
-                Err(ProxyV1Error::NoImage { reference: reference.to_owned() })
-            }
+            Some(0) if method == "OpenImageOptional" => Err(ProxyV1Error::NoImage { reference: reference.to_owned() }),
             Some(id @ 1..) => Ok(OpenImage { id, reference: reference.to_owned() }),
             _ => Err(self.without(method, "number of an image")),
         }

@@ -16,6 +16,8 @@ use serde_json::Value;
 use super::ProxyV1Error;
 use crate::source::{Started, said};
 
+/// The first request.
+pub(super) const INITIALIZE: &str = "Initialize";
 /// The longest packet: the proxy's own limit (skopeo cmd/skopeo/proxy.go, `maxMsgSize`).
 pub(super) const MAX_PACKET: usize = 32 * 1024;
 /// Room for all that the kernel passes with one message (`SCM_MAX_FD`), so that surplus ones are seen as what they are.
@@ -24,6 +26,8 @@ const MOST_DESCRIPTORS: usize = 253;
 const SLICE: Duration = Duration::from_millis(100);
 /// A registry may be slow; the proxy has time-outs of its own for what it does not get.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// For the first answer, which needs no source: `podman unshare`, which may stand before, waits for locks of its store.
+const START: Duration = Duration::from_secs(30);
 /// For the proxy to go when the socket is closed, before it is killed.
 const END: Duration = Duration::from_secs(2);
 
@@ -109,9 +113,13 @@ impl Conversation {
         &self.program
     }
 
+    fn patience(&self, method: &str) -> Duration {
+        if method == INITIALIZE { self.options.patience.min(START) } else { self.options.patience }
+    }
+
     /// When what begins now has taken too long.
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.options.patience
+    pub(super) fn deadline(&self, method: &str) -> Instant {
+        Instant::now() + self.patience(method)
     }
 
     /// Asks, and waits for the answer with so many descriptors.
@@ -126,8 +134,11 @@ impl Conversation {
     }
 
     pub(super) fn send(&mut self, method: &'static str, args: &[Value]) -> Result<(), ProxyV1Error> {
-        let request = serde_json::to_vec(&Request { method, args })
-            .map_err(|source| ProxyV1Error::Reply { program: self.program.clone(), method, source })?;
+        let request = serde_json::to_vec(&Request { method, args }).map_err(|source| ProxyV1Error::Reply {
+            program: self.program.clone(),
+            method,
+            source,
+        })?;
         if request.len() > MAX_PACKET {
             return Err(ProxyV1Error::LongRequest { method, size: request.len() });
         }
@@ -165,7 +176,7 @@ impl Conversation {
     }
 
     fn receive_packet(&mut self, method: &'static str) -> Result<(Reply, Vec<OwnedFd>), ProxyV1Error> {
-        self.wait(None, method, self.deadline())?;
+        self.wait(None, method, self.deadline(method))?;
         let received = match &mut self.channel {
             Some(channel) => channel.receive_frame(MOST_DESCRIPTORS),
             None => Err(ChannelError::Closed),
@@ -209,7 +220,7 @@ impl Conversation {
     fn silent(&mut self, method: &'static str) -> ProxyV1Error {
         self.channel = None;
         self.started.kill();
-        let waited = self.options.patience;
+        let waited = self.patience(method);
         ProxyV1Error::Silent { program: self.program.clone(), method, waited, stderr: self.started.said() }
     }
 

@@ -311,7 +311,7 @@ impl ProxyV1Error {
             E::Spawn { .. } => "name a program that may be executed",
             E::Version { .. } => "use another release of skopeo",
             E::Silent { .. } => "see whether its source answers at all (skopeo inspect)",
-            E::Refused { .. } => "check the reference and the rights (skopeo inspect)",
+            E::Refused { .. } => "check the reference; a rootless store takes `podman unshare` before the command",
             E::Ended { .. } => "run it by hand to see why; it should serve an image proxy on standard input",
             E::BlobSize { found, wanted, .. } if found > wanted => {
                 "get the image again; if it lies in a store, extract it without --via, or use a newer skopeo"

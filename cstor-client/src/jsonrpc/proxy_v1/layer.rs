@@ -123,7 +123,7 @@ type Looked<'c> = BufReader<Chain<Cursor<Vec<u8>>, Blob<'c>>>;
 /// Undoes the compression of a layer.
 enum Decoder<'c> {
     Plain(Looked<'c>),
-    Gzip(MultiGzDecoder<Looked<'c>>),
+    Gzip(Box<MultiGzDecoder<Looked<'c>>>),
     #[cfg(feature = "zstd")]
     Zstd(zstd::Decoder<'static, Looked<'c>>),
 }
@@ -138,7 +138,7 @@ impl<'c> Decoder<'c> {
         let looked = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(blob));
         match compression {
             None => Ok(Decoder::Plain(looked)),
-            Some("gzip") => Ok(Decoder::Gzip(MultiGzDecoder::new(looked))),
+            Some("gzip") => Ok(Decoder::Gzip(Box::new(MultiGzDecoder::new(looked)))),
             #[cfg(feature = "zstd")]
             Some("zstd") => Ok(Decoder::Zstd(zstd::Decoder::with_buffer(looked).map_err(damaged)?)),
             Some(method) => Err(ProxyV1Error::Compression { blob: name, method }),

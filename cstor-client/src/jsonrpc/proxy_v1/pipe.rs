@@ -48,7 +48,7 @@ impl<'c> Pipe<'c> {
 
     /// Reads all of a small document before the deadline.
     pub(super) fn read_document(mut self, what: &'static str, limit: usize) -> Result<Vec<u8>, ProxyV1Error> {
-        let deadline = self.conversation.deadline();
+        let deadline = self.conversation.deadline(self.method);
         let (mut document, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
         loop {
             let length = self.read_before(&mut buffer, Some(deadline))?;
@@ -72,7 +72,7 @@ impl<'c> Pipe<'c> {
                 Ok(length) => return Ok(length),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    let deadline = deadline.unwrap_or_else(|| self.conversation.deadline());
+                    let deadline = deadline.unwrap_or_else(|| self.conversation.deadline(self.method));
                     self.conversation.wait(Some(fd.as_fd()), self.method, deadline)?;
                 }
                 Err(errno) => {

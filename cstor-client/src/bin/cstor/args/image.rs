@@ -80,13 +80,7 @@ pub(crate) struct Extract {
     pub(crate) how: ExtractHow,
     /// Get the image from an image proxy instead of a store: a command whose words are split at spaces, such as
     /// "skopeo experimental-image-proxy". The image is then named as for skopeo: TRANSPORT:REFERENCE.
-    #[arg(
-        long, value_name = "COMMAND", value_parser = ProxyCommand::parse,
-        conflicts_with_all = [
-            "root", "imagestore", "storage_opt", "as_owner", "helper", "launcher", "require_sandbox", "reflink",
-            "no_reflinks"
-        ]
-    )]
+    #[arg(long, value_name = "COMMAND", value_parser = ProxyCommand::parse, conflicts_with_all = ["reflink", "no_reflinks"])]
     pub(crate) via: Option<ProxyCommand>,
     /// How to show progress: a bar on a terminal, lines, or not at all.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]

@@ -20,6 +20,9 @@ use crate::ui::{count, progress, size};
 
 pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
     if let Some(command) = &args.via {
+        if store.is_meant() {
+            return Err(Failure::Usage("with --via there is no store and no helper: leave out the flags about them"));
+        }
         return run_via(command, args);
     }
     let storage = open_store(store)?;
