@@ -118,7 +118,7 @@ impl<R: Read> Read for Sum<R> {
 }
 
 /// A blob whose first bytes were looked at.
-type Looked<'c> = BufReader<Chain<Cursor<Vec<u8>>, Blob<'c>>>;
+type Looked<'c> = BufReader<Box<Chain<Cursor<Vec<u8>>, Blob<'c>>>>;
 
 /// Undoes the compression of a layer.
 enum Decoder<'c> {
@@ -135,7 +135,7 @@ impl<'c> Decoder<'c> {
         let looked = (&mut blob).take(MAGIC).read_to_end(&mut head);
         looked.map_err(|error| error.downcast().unwrap_or_else(damaged))?;
         let compression = compression(&head);
-        let looked = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(blob));
+        let looked = BufReader::with_capacity(BUFFER, Box::new(Cursor::new(head).chain(blob)));
         match compression {
             None => Ok(Decoder::Plain(looked)),
             Some("gzip") => Ok(Decoder::Gzip(Box::new(MultiGzDecoder::new(looked)))),
