@@ -209,6 +209,19 @@ fn what_is_about_a_store_goes_with_no_proxy() {
     assert_refused(&image, &run(&mut empty), 2, "no word");
 }
 
+/// What decompresses and parses is confined; the order of what is said shows when.
+#[test]
+fn nothing_of_an_image_is_read_outside_the_sandbox() {
+    let image = small();
+    let ended = run(&mut image.extract("", &["-v"]));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let said: Vec<_> = ended.stderr.lines().filter_map(|line| line.strip_prefix("cstor: ")).collect();
+    let place = |what: &str| said.iter().position(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{said:?}"));
+    assert!(place("starting the image proxy") < place("in the sandbox"), "{said:?}");
+    assert!(place("in the sandbox") < place("manifest: "), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("landlock=Enforced, seccomp=true")), "{said:?}");
+}
+
 #[test]
 fn holes_of_sparse_members_stay_holes() {
     let place = TempDir::new().unwrap();

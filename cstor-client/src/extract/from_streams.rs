@@ -1,5 +1,5 @@
-//! Contents of planned files out of streams: what stands in a stream is kept aside in a single file without a name until
-//! it is known what survives, and of a splitfdstream files come from beside it.
+//! Contents of planned files out of streams: what stands in one is kept aside (`aside.rs`) until it is known what
+//! survives; of a splitfdstream, files come from beside it.
 //!
 //! Files are asked for once, in the order of the streams and of their numbers, and only those that survive: whoever
 //! gives them needs to hold few open at a time.
@@ -10,14 +10,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, ftruncate, openat2, unlinkat};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
-use super::clone::{Fill, FillError, Filler, write_at};
-use super::destination::{CONFINED, Staging};
+use super::aside::Aside;
+use super::clone::{FillError, Filler};
+use super::destination::Staging;
 use super::error::ExtractError;
+use super::meta::Policy;
 use super::place::{File, Placer};
-use super::plan::MAX_BYTES;
 use super::report::{Counters, Progress, Report, Silent};
 use super::{Extractor, report};
 use crate::chain::MAX_LAYERS;
@@ -28,8 +29,6 @@ use crate::sink::splitfd::{FileSupply, Members, Place, Reader, SplitFdError};
 
 /// What is read or written at a time.
 const PIECE: usize = 256 * 1024;
-/// Under which name the file for contents is made, before it loses it.
-const ASIDE: &str = "contents";
 
 /// Extracts layers that come as splitfdstreams, the base first, each with its external files.
 ///
@@ -108,9 +107,11 @@ impl<R: Read> Stream for Members<Reader<R>> {
 pub(crate) struct Streams<'e> {
     extractor: &'e Extractor,
     progress: &'e dyn Progress,
-    // Before the destination, so that it is gone when that is removed.
+    policy: Policy,
+    // Before the destination, so that it is closed when that is removed.
     aside: Aside,
     staging: Staging,
+    confined: bool,
     tree: FinalTree,
     layers: u16,
     contents: HashMap<InodeId, At>,
@@ -124,8 +125,17 @@ impl<'e> Streams<'e> {
     ) -> Result<Streams<'e>, ExtractError> {
         let staging = Staging::create(destination, extractor.options.replace)?;
         let aside = Aside::create(staging.root())?;
+        // Looks at the umask, which a sandbox may hide.
+        let policy = extractor.policy();
         let (tree, contents) = (FinalTree::new(), HashMap::new());
-        Ok(Streams { extractor, progress, aside, staging, tree, layers: 0, contents })
+        Ok(Streams { extractor, progress, policy, aside, staging, confined: false, tree, layers: 0, contents })
+    }
+
+    /// Calls the hook of the extractor now, for streams of which everything is open, instead of before placing.
+    pub(crate) fn confine(&mut self) -> Result<(), ExtractError> {
+        let hook = self.extractor.before_placing.as_ref().filter(|_| !self.confined);
+        self.confined = true;
+        hook.map_or(Ok(()), |hook| hook.call(Vec::new(), &self.staging))
     }
 
     /// Reads a stream to its end and lays its tree over those before it; gives the number of its members.
@@ -138,7 +148,7 @@ impl<'e> Streams<'e> {
             while let Some(entry) = stream.next_entry()? {
                 wanted()?;
                 let file = stream.file(&entry)?;
-                let at = file.map_or(At::Aside(aside.size), At::External);
+                let at = file.map_or(At::Aside(aside.end()), At::External);
                 if let Some(member) = &entry.member {
                     members += 1;
                     let inode = upper.add(member).map_err(|problem| stream.misplaced(&member.header.path, problem))?;
@@ -146,7 +156,7 @@ impl<'e> Streams<'e> {
                         contents.insert(inode, at);
                     }
                 }
-                if at != At::Aside(aside.size) {
+                if at != At::Aside(aside.end()) {
                     continue;
                 }
                 // What follows the last member, and the records of a global header, are nobody's contents.
@@ -155,7 +165,7 @@ impl<'e> Streams<'e> {
                     wanted()?;
                     match piece {
                         Piece::Data(length) if keep => aside.append(buffer.get(..length).unwrap_or_default())?,
-                        Piece::Hole(length) if keep => aside.skip(length)?,
+                        Piece::Hole(length) if keep => aside.append_hole(length)?,
                         Piece::Data(_) | Piece::Hole(_) => {}
                     }
                 }
@@ -168,13 +178,11 @@ impl<'e> Streams<'e> {
 
     /// Places what survives. Each stream's files come from its supply; `verified` says whether what stood in the streams
     /// was held against digests.
-    pub(crate) fn place<F: FileSupply>(self, supplies: Vec<F>, verified: bool) -> Result<Report, ExtractError> {
-        let Streams { extractor, progress, aside, staging, tree, contents, .. } = self;
-        let (policy, counters) = (extractor.policy(), Counters::default());
-        let plan = extractor.plan(&tree, &policy)?;
-        if let Some(hook) = &extractor.before_placing {
-            hook.call(Vec::new(), &staging)?;
-        }
+    pub(crate) fn place<F: FileSupply>(mut self, supplies: Vec<F>, verified: bool) -> Result<Report, ExtractError> {
+        let plan = self.extractor.plan(&self.tree, &self.policy)?;
+        self.confine()?;
+        let Streams { extractor, progress, policy, staging, aside, tree, contents, .. } = self;
+        let counters = Counters::default();
         progress.planned(plan.files, plan.bytes);
         let placer = Placer {
             tree: &tree,
@@ -259,8 +267,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             match external {
                 Some(fd) => placer.fill(file, fd, created, filler, uncloneable)?,
                 None => {
-                    let (from, start) = (aside.file.as_fd(), offset.unwrap_or_default());
-                    filler.copy(Fill { from, start, to: created, content: file.content }).map_err(kept)?;
+                    aside.copy(offset.unwrap_or_default(), file.content, created, filler)?;
                     Counters::add(&placer.counters.copied_bytes, file.size);
                 }
             }
@@ -278,56 +285,5 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             FillError::Source(_) => broken(Errno::IO.into()),
             FillError::Destination(action, errno) => failed(action, errno),
         })
-    }
-}
-
-/// Contents that stood in a stream, one after the other, on the file system of the result.
-struct Aside {
-    file: OwnedFd,
-    size: u64,
-}
-
-impl Aside {
-    fn create(root: BorrowedFd<'_>) -> Result<Aside, ExtractError> {
-        let failed = |errno| ExtractError::destination(ASIDE.as_bytes(), "keep contents aside", errno);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat2(root, ASIDE, flags, Mode::from(0o600), CONFINED).map_err(failed)?;
-        unlinkat(root, ASIDE, AtFlags::empty()).map_err(failed)?;
-        Ok(Aside { file, size: 0 })
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
-        if self.size > MAX_BYTES {
-            return Err(ExtractError::TooMuch { bytes: self.size, limit: MAX_BYTES });
-        }
-        self.size = write_at(self.file.as_fd(), bytes, self.size)
-            .map_err(|errno| ExtractError::destination(ASIDE.as_bytes(), "keep contents aside", errno))?;
-        Ok(())
-    }
-
-    /// Keeps zeros, without writing them.
-    fn skip(&mut self, length: u64) -> Result<(), ExtractError> {
-        let size = self.size.saturating_add(length);
-        if size > MAX_BYTES {
-            return Err(ExtractError::TooMuch { bytes: size, limit: MAX_BYTES });
-        }
-        ftruncate(&self.file, size)
-            .map_err(|errno| ExtractError::destination(ASIDE.as_bytes(), "keep contents aside", errno))?;
-        self.size = size;
-        Ok(())
-    }
-}
-
-/// What is wrong with contents that were kept aside is so at the destination.
-fn kept(error: FillError) -> FillError {
-    match error {
-        FillError::Source(problem) => {
-            let errno = match &problem {
-                ContentProblem::Read(error) => Errno::from_io_error(error),
-                _ => None,
-            };
-            FillError::Destination("read contents kept aside", errno.unwrap_or(Errno::IO))
-        }
-        error => error,
     }
 }

@@ -182,7 +182,8 @@ impl ProxyV1Client {
     ///
     /// Layers are merged and placed as those of a store. All contents are copied, through one file beside the result,
     /// and all are checked: the blobs against the manifest, their tars against the diff ids of the configuration. Both
-    /// documents are the proxy's word.
+    /// documents are the proxy's word. [`Extractor::before_placing`] is heeded before anything of the image is asked for:
+    /// the proxy runs and the destination is open, and no other file will be.
     pub fn extract(
         mut self,
         reference: &str,
@@ -190,9 +191,10 @@ impl ProxyV1Client {
         extractor: &Extractor,
         progress: &dyn Progress,
     ) -> Result<Report, ExtractError> {
+        let mut streams = Streams::begin(destination, extractor, progress)?;
+        streams.confine()?;
         let image = self.open_image(reference).map_err(failed)?;
         let layers = self.layers(&image).map_err(failed)?;
-        let mut streams = Streams::begin(destination, extractor, progress)?;
         for (place, name) in layers.iter().enumerate() {
             let blob = self.blob(&image, name.blob, name.size).map_err(failed)?;
             let mut layer = Layer::open(blob, name.clone()).map_err(failed)?;
