@@ -8,6 +8,8 @@ use rustix::io::Errno;
 pub use crate::disk::DiskError;
 pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
+#[cfg(feature = "jsonrpc")]
+pub use crate::jsonrpc::ProxyV1Error;
 pub use crate::layer::{BlobError, ContentProblem, ReadError, ReadProblem};
 pub use crate::merge::{MergeError, MergeProblem};
 pub use crate::sink::SinkError;
@@ -66,6 +68,9 @@ pub enum Error {
     Copy(#[from] CopyError),
     /// A splitfdstream.
     SplitFd(#[from] SplitFdError),
+    /// An image proxy, and the image that it gives.
+    #[cfg(feature = "jsonrpc")]
+    ProxyV1(#[from] ProxyV1Error),
 }
 
 impl Error {
@@ -80,6 +85,8 @@ impl Error {
             Error::Extract(error) => error.kind(),
             Error::Copy(error) => error.kind(),
             Error::SplitFd(error) => error.kind(),
+            #[cfg(feature = "jsonrpc")]
+            Error::ProxyV1(error) => error.kind(),
         }
     }
 
@@ -104,6 +111,8 @@ impl Error {
             Error::Extract(error) => error.advice(),
             Error::Copy(error) => error.advice(),
             Error::SplitFd(error) => error.advice(),
+            #[cfg(feature = "jsonrpc")]
+            Error::ProxyV1(error) => error.advice(),
         }
     }
 

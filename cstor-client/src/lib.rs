@@ -35,6 +35,8 @@ pub mod fuzzing {
 }
 pub mod helper;
 mod image;
+#[cfg(feature = "jsonrpc")]
+pub mod jsonrpc;
 mod layer;
 pub mod merge;
 mod proxy;

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::compression;
+use super::archive::compression;
 
 const BUFFER: usize = 256 * 1024;
 /// The longest magic number, that of xz.
@@ -45,6 +45,20 @@ impl<R: Read> Decoder<R> {
             Some("zstd") => Ok(Decoder::Zstd(zstd::Decoder::with_buffer(looked).map_err(DecoderError::Read)?)),
             Some(method) => Err(DecoderError::Method(method)),
         }
+    }
+}
+
+#[cfg(feature = "jsonrpc")]
+impl<R: Read> Decoder<R> {
+    /// What it reads from.
+    pub(crate) fn input(&mut self) -> &mut R {
+        let looked = match self {
+            Decoder::Plain(looked) => looked,
+            Decoder::Gzip(decoder) => decoder.get_mut(),
+            #[cfg(feature = "zstd")]
+            Decoder::Zstd(decoder) => decoder.get_mut(),
+        };
+        looked.get_mut().get_mut().1
     }
 }
 

@@ -13,7 +13,6 @@ mod pax;
 mod sparse;
 mod ustar;
 
-pub(crate) use archive::compression;
 pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
 pub use chunked::ChunkedError;

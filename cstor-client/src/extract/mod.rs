@@ -3,6 +3,7 @@
 //! `plan.rs` decides what there is to do, `destination.rs` where it grows, `place.rs` does it, with contents from a
 //! store (`from_chain.rs`) or from streams (`from_streams.rs`); `clone.rs` and `meta.rs` are about one file. Nothing is ever overwritten, and nothing is left after an error.
 
+mod aside;
 mod clone;
 mod destination;
 mod error;
@@ -167,7 +168,8 @@ impl Extractor {
     /// but no thread has been started and nothing placed: the moment to confine the process. An error of it ends
     /// the extraction.
     ///
-    /// From then on no helper is started for this store, also not for a file that is refused against expectation.
+    /// From then on no helper is started for this store, also not for a file that is refused against expectation. An
+    /// extraction that has its image from another program says itself when that moment is.
     pub fn before_placing(
         mut self,
         action: impl Fn(&Reach<'_>) -> io::Result<()> + Send + Sync + 'static,

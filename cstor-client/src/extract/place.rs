@@ -98,7 +98,7 @@ impl<'a> Placer<'a> {
         filler: &mut Filler<'_>,
         uncloneable: &AtomicBool,
     ) -> Result<(), FillError> {
-        let counter = match filler.fill(Fill { from, to, content: file.content }, uncloneable)? {
+        let counter = match filler.fill(Fill { from, start: 0, to, content: file.content }, uncloneable)? {
             Filled::Cloned => &self.counters.reflinked_bytes,
             Filled::Copied => &self.counters.copied_bytes,
         };

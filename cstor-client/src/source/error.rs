@@ -232,7 +232,7 @@ fn how(status: Option<ExitStatus>) -> String {
 }
 
 /// The last line of what was printed: podman logs warnings before it says why it failed.
-fn said(stderr: &[u8]) -> String {
+pub(crate) fn said(stderr: &[u8]) -> String {
     match stderr.split(|&byte| byte == b'\n').rfind(|line| !line.trim_ascii().is_empty()) {
         Some(line) => format!(", saying \"{}\"", Escaped(line.trim_ascii())),
         None => String::new(),

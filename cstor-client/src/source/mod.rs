@@ -37,6 +37,8 @@ pub use options::{HelperOptions, HelperPolicy, Launcher};
 pub(crate) use proxied::Proxied;
 #[cfg(fuzzing)]
 pub use proxied::take_answer;
+#[cfg(feature = "jsonrpc")]
+pub(crate) use {error::said, started::Started};
 
 use crate::chain::{ChainLayer, ContentsDir};
 

@@ -8,7 +8,7 @@ use cstor_client::extract::Reflink;
 use cstor_client::listing::Filter;
 use cstor_client::oci::Destination;
 
-use super::choice::{CompressHow, DeviceNodes, Output, ProgressHow, ReflinkWhen};
+use super::choice::{CompressHow, DeviceNodes, Output, ProgressHow, ProxyCommand, ReflinkWhen};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -78,6 +78,10 @@ pub(crate) struct Extract {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) how: ExtractHow,
+    /// Get the image from an image proxy instead of a store: a command whose words are split at spaces, such as
+    /// "skopeo experimental-image-proxy". The image is then named as for skopeo: TRANSPORT:REFERENCE.
+    #[arg(long, value_name = "COMMAND", value_parser = ProxyCommand::parse, conflicts_with_all = ["reflink", "no_reflinks"])]
+    pub(crate) via: Option<ProxyCommand>,
     /// How to show progress: a bar on a terminal, lines, or not at all.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub(crate) progress: ProgressHow,

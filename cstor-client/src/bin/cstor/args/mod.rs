@@ -55,6 +55,15 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Whether anything was said about a store or a helper. To clap, a flag that belongs to every command and stands
+    /// before it conflicts with none of the command's own.
+    pub(crate) fn is_meant(&self) -> bool {
+        self.root.is_some()
+            || self.helper != Helper::default()
+            || self.launcher != LaunchBy::default()
+            || self.require_sandbox
+    }
+
     /// Everything that was said about the helper.
     pub(crate) fn helper_options(&self) -> HelperOptions {
         let policy = match self.helper {
