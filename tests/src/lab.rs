@@ -200,6 +200,25 @@ impl Lab {
         directory
     }
 
+    /// An archive of a store, unpacked in an empty directory: by root, or in the user's namespace.
+    pub fn unpack(&self, who: Who, fs: Fs, archive: &Path) -> TempDir {
+        let scratch = self.scratch(who, fs);
+        // The user may not search the directory of the sources.
+        let file = scratch.path().join("archive.tar.zst");
+        fs::copy(archive, &file).expect("an archive");
+        let mut command = match who {
+            Who::Root => Command::new("tar"),
+            Who::User => self.command(who, "podman"),
+        };
+        if who == Who::User {
+            command.args(["unshare", "tar"]);
+        }
+        command.args(["--warning=no-timestamp", "--zstd", "--xattrs", "--xattrs-include=*", "--numeric-owner"]);
+        run::must(command.arg("-C").arg(scratch.path()).arg("-xf").arg(&file));
+        fs::remove_file(file).expect("our own copy");
+        scratch
+    }
+
     /// What podman itself shows of an image of the user's default store: its own mount, listed inside the namespace,
     /// so with container ids.
     pub fn podman_shows(&self, image: &str) -> Listing {
