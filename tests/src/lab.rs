@@ -129,6 +129,11 @@ impl Lab {
         self.value("CSTOR_LAB_UID").parse().expect("a number")
     }
 
+    /// The user's name.
+    pub fn user(&self) -> &str {
+        self.value("CSTOR_LAB_USER")
+    }
+
     fn gid(&self) -> u32 {
         self.value("CSTOR_LAB_GID").parse().expect("a number")
     }
@@ -163,7 +168,7 @@ impl Lab {
             Who::Root => command.env("HOME", "/root"),
             Who::User => command
                 .env("HOME", self.value("CSTOR_LAB_HOME"))
-                .env("USER", self.value("CSTOR_LAB_USER"))
+                .env("USER", self.user())
                 .env("XDG_RUNTIME_DIR", self.value("CSTOR_LAB_RUNTIME"))
                 // Sets the supplementary groups to none as well.
                 .uid(self.uid())
