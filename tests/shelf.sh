@@ -122,7 +122,7 @@ podman ps -a --format json >"$truth/ps.json"
 podman info --format '{{json .Store}}' >"$truth/store.json"
 # For a list podman answers for the image of this machine in it, or not at all.
 mapfile -t images < <(podman images -a -q --no-trunc | sed s/^sha256:// | sort -u |
-  while read -r image; do podman manifest exists "$image" || echo "$image"; done)
+  while read -r image; do podman manifest exists "$image" 2>/dev/null || echo "$image"; done)
 podman image inspect "${images[@]}" >"$truth/inspect.json"
 list() { # COMMAND... what mounts, LISTER, FILE
   local mounted
