@@ -45,10 +45,10 @@ fn holds(traces: &[String]) -> Vec<Hold> {
         let Some((call, rest)) = line.split_once('(') else { continue };
         let Some((descriptor, rest)) = rest.split_once(".lock>") else { continue };
         let locks = ["F_OFD_SETLK", "F_SETLK"].iter().any(|how| rest.contains(how)) && rest.ends_with("= 0");
-        if call == "close" || locks {
-            if let Some([began, end]) = taken.remove(descriptor) {
-                ended(descriptor, began, end.min(time));
-            }
+        if (call == "close" || locks)
+            && let Some([began, end]) = taken.remove(descriptor)
+        {
+            ended(descriptor, began, end.min(time));
         }
         if locks && !rest.contains("F_UNLCK") {
             taken.insert(descriptor, [time, end]);
@@ -127,7 +127,7 @@ fn podman_does_not_wait_for_commands_on_a_store_of_thousands() {
     let mut store = Store::default();
     for n in 0..MANY {
         let parent = if n < DEEP { n.checked_sub(1) } else { Some(n % 20) };
-        store.layers.push(Layer { parent, ..Layer::new(vec![file(&format!("f{n}"), &n.to_string())]) });
+        store.layers.push(Layer { parent, ..Layer::new(vec![file(format!("f{n}"), n.to_string())]) });
         let name = format!("localhost/many:{n}");
         store.images.push(Image { comment: name.clone(), ..Image::new(&name, Some(n)) });
     }
