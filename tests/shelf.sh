@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# shelf.sh LISTER TRUTH: fills the default store of whoever runs it (root, or a plain user with subordinate ids) with
+# shelf.sh LISTER TRUTH [CSTOR]: fills the default store of whoever runs it (root, or a plain user with subordinate ids) with
 # small images and containers, and writes into TRUTH what podman itself says of them. stores.sh runs it wherever there
 # is another podman. Everything starts FROM scratch; no program gets into a layer, so that the store stays small.
+# Last, CSTOR reads all of it where it is, beside that podman.
 #   LISTER     cstor-lab-tree
 #   TRUTH      version; store.json (of `podman info`), images.json, shown (ids without -a), ps.json, inspect.json; for
 #              each image that is no list history/ID.json, save/ID (digests of its layers' tars, base first), tree/ID.jsonl (its mount);
@@ -146,4 +147,25 @@ for container in full idle; do
   inside bash -euc 'list "$@"' bash podman mount "$container" "$lister" "$truth/container/$container.jsonl"
   inside podman unmount "$container" >/dev/null
 done
+
+# ---- what cstor reads ----------------------------------------------------------------------------------------------
+if [ -n "${3:-}" ]; then
+  said=$("$3" info)
+  for key in GraphRoot:root RunRoot:'run root' GraphDriverName:driver; do
+    want=$(podman info --format "{{.Store.${key%%:*}}}")
+    grep -Eq "^${key#*:} +$want " <<<"$said" || { echo "${key#*:}: podman $want: $said" && exit 1; }
+  done
+  sight=plain
+  [ "$(id -u)" != 0 ] || sight=all
+  for tree in "$truth"/tree/*.jsonl; do
+    image=$(basename "$tree" .jsonl)
+    "$3" extract "$image" out 2>>extract.log || { cat extract.log && exit 1; }
+    inside "$lister" "$context/out" "$tree" "$sight" # the user may not read all of its own files
+    inside rm -rf "$context/out"
+    for layer in $("$3" image layers -q --no-trunc "$image"); do
+      printf 'sha256:%s\n' "$("$3" layer export "$layer" | sha256sum | cut -d ' ' -f 1)"
+    done | diff - "$truth/save/$image"
+  done
+  grep -q 'through the helper' extract.log || [ "$sight" = all ] || { echo "no helper was started" && exit 1; }
+fi
 cd / && inside rm -rf "$context"

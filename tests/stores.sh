@@ -3,7 +3,8 @@
 #
 # Stores of other podmans than this machine's: each Debian suite below is unpacked into $CSTOR_SUITES
 # (/var/tmp/cstor-suites, kept for the next time), and in it shelf.sh fills a rootless and a rootful store.
-#   make    DIR/shelf-podman-VERSION-{rootless,rootful}.tar.zst: `store`, the graph root, and `truth`, what podman says of it
+#   make    DIR/shelf-podman-VERSION-{rootless,rootful}.tar.zst: `store`, the graph root, and `truth`, what podman says of it.
+#           Fails where cstor, run there, reads anything else
 #   check   the tests of the fixtures of that kind, with these instead; as root in a lab that is up
 # The fixtures were made so. Needs root and debootstrap; the mirror is the one that apt uses.
 set -euo pipefail
@@ -50,7 +51,7 @@ fill() { # SUITE root|keeper FILE
   local top=$cache/$1/srv/lab as key
   rm -rf --one-file-system "$top"
   mkdir -p "$top"
-  cp "$here/shelf.sh" "$built/cstor-lab-tree" "$top"
+  cp "$here/shelf.sh" "$built"/cstor{,-helper,-lab-tree} "$top"
   key=graphroot
   [ "$2" = root ] || key=rootless_storage_path # graphroot of a file that is named means nothing to a plain user
   printf '[storage]\ndriver = "overlay"\n%s = "/srv/lab/at/store"\nrunroot = "/run/lab/%s"\n' "$key" "$2" >"$top/storage.conf"
@@ -60,7 +61,7 @@ fill() { # SUITE root|keeper FILE
       inside() { if [ "$1" = root ]; then "${@:2}"; else as "$1" podman unshare "${@:2}"; fi; }'
   # shellcheck disable=SC2016
   enter "$1" bash -euo pipefail -c "$as"'
-    as "$2" bash /srv/lab/shelf.sh /srv/lab/cstor-lab-tree /srv/lab/at/truth
+    as "$2" bash /srv/lab/shelf.sh /srv/lab/cstor-lab-tree /srv/lab/at/truth /srv/lab/cstor
     inside "$2" tar --xattrs "--xattrs-include=*" --numeric-owner --sort=name --warning=no-file-ignored \
       -C /srv/lab/at -cf - store truth | zstd -q -19 --long=24 -o /srv/lab/shelf.tar.zst' bash "$1" "$2" ||
     die "$1, $2: shelf.sh failed"
