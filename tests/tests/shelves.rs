@@ -21,7 +21,7 @@ struct Shelf {
     fs: Fs,
 }
 
-/// Those that `who` can read. A rootful one has markers in `trusted.` attributes, which no user may write.
+/// Those that `who` can read, on each file system. A rootful one has markers in `trusted.` attributes, which no user may write.
 fn shelves(lab: &'static Lab, who: Who) -> Vec<Shelf> {
     let fixtures = || Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let from = std::env::var_os("CSTOR_STORES").map_or_else(fixtures, PathBuf::from);
@@ -32,12 +32,14 @@ fn shelves(lab: &'static Lab, who: Who) -> Vec<Shelf> {
     files.sort();
     files.retain(|path| who == Who::Root || name(path).contains("-rootless"));
     assert!(!files.is_empty(), "{who:?}: no shelf in {}", from.display());
-    let file_systems = [Fs::Ext4, Fs::Btrfs, Fs::Xfs].into_iter().cycle();
-    let unpack = |(path, fs): (PathBuf, Fs)| {
-        let what = format!("{who:?}, {} on {fs:?}", name(&path));
-        Shelf { lab, who, what, place: lab.unpack(who, fs, &path), fs }
+    let on = |path: &Path, fs| Shelf {
+        lab,
+        who,
+        what: format!("{who:?}, {} on {fs:?}", name(path)),
+        place: lab.unpack(who, fs, path),
+        fs,
     };
-    files.into_iter().zip(file_systems).map(unpack).collect()
+    files.iter().flat_map(|path| [Fs::Ext4, Fs::Btrfs, Fs::Xfs].map(|fs| on(path, fs))).collect()
 }
 
 impl Shelf {
