@@ -52,11 +52,11 @@ impl Shelf {
         self.place.path().join("truth").join(kind)
     }
 
-    /// What `truth/KIND` holds, by the id that names the file.
-    fn by_image(&self, kind: &str) -> BTreeMap<String, String> {
+    /// What `truth/KIND` holds, by the id or name that the file has.
+    fn by_name(&self, kind: &str) -> BTreeMap<String, String> {
         let files = fs::read_dir(self.truth(kind)).expect("a directory").map(|entry| entry.unwrap().path());
-        let id = |path: &Path| path.file_stem().and_then(|name| name.to_str()).expect("an id").to_owned();
-        files.map(|path| (id(&path), fs::read_to_string(path).expect("a text"))).collect()
+        let name = |path: &Path| path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
+        files.map(|path| (name(&path), fs::read_to_string(path).expect("a text"))).collect()
     }
 
     fn is_listed(&self) {
@@ -67,24 +67,48 @@ impl Shelf {
         assert_eq!(images_differ(&said, |arguments| self.cstor(arguments)), [""; 0], "{}", self.what);
     }
 
+    /// As `podman ps -a` did. States are known since podman keeps them in SQLite.
+    fn has_its_containers(&self) {
+        let read = |name: &str| fs::read_to_string(self.truth(name)).expect("a text");
+        let theirs: Value = serde_json::from_str(&read("ps.json")).expect("JSON");
+        let ours = self.cstor(&["container", "list", "--format", "json"]);
+        let by_id = |rows: &Value, id: &str| -> BTreeMap<String, Value> {
+            let rows = rows.as_array().expect("a list").iter();
+            rows.map(|row| (row[id].as_str().expect("an id").to_owned(), row.clone())).collect()
+        };
+        let (ours, theirs) = (by_id(&ours["containers"], "id"), by_id(&theirs, "Id"));
+        assert!(theirs.len() > 1 && ours.keys().eq(theirs.keys()), "{}: {ours:?}", self.what);
+        let old = read("version").contains("version 4.");
+        for (ours, theirs) in ours.values().zip(theirs.values()) {
+            for (our, their) in [("names", "Names"), ("image", "ImageID"), ("image_name", "Image")] {
+                assert_eq!(ours[our], theirs[their], "{}: {our}", self.what);
+            }
+            let state = if old { "unknown".into() } else { theirs["State"].clone() };
+            assert_eq!(ours["state"], state, "{}", self.what);
+        }
+    }
+
     fn is_extracted(&self) {
         let sight = if self.who == Who::Root { Sight::ALL } else { Sight::PLAIN };
-        let trees = self.by_image("tree");
-        assert!(trees.len() > 10, "{}", self.what);
-        for (image, shown) in trees {
+        let (images, containers) = (self.by_name("tree"), self.by_name("container"));
+        assert!(images.len() > 10 && containers.len() > 1, "{}", self.what);
+        // For root the kernel knows only markers in `trusted.` attributes, so podman would mount another container there.
+        let same = self.who == Who::User || self.what.contains("-rootful");
+        let containers =
+            containers.into_iter().filter(|_| same).map(|(name, shown)| (format!("container:{name}"), shown));
+        for (name, shown) in images.into_iter().chain(containers) {
             let scratch = self.lab.scratch(self.who, self.fs);
             let out = scratch.path().join("out");
-            must(self.lab.cstor(self.who, &self.place.path().join("store")).args(["extract", &image]).arg(&out));
-            let what = format!("{}: {image}", self.what);
+            must(self.lab.cstor(self.who, &self.place.path().join("store")).args(["extract", &name]).arg(&out));
             let (shown, found) = (tree::parse(&shown).expect("rows"), tree::list(&out).unwrap());
-            assert_same(&shown, &found, sight.with_clock(), &what);
+            assert_same(&shown, &found, sight.with_clock(), &format!("{}: {name}", self.what));
         }
     }
 
     /// The digests of what podman saved, of the index of the store and of what cstor exports are the same.
     fn is_exported(&self) {
         let mut sums: BTreeMap<String, String> = BTreeMap::new();
-        for (image, saved) in self.by_image("save") {
+        for (image, saved) in self.by_name("save") {
             let layers = self.cstor(&["image", "layers", "--format", "json", &image]);
             let layers = layers["layers"].as_array().expect("a list");
             let exported = layers.iter().map(|layer| {
@@ -118,6 +142,12 @@ fn shelves_are_listed_as_their_podman_did_for_the_user() {
 #[test]
 fn shelves_are_listed_as_their_podman_did_for_root() {
     are_what_their_podman_said(Who::Root, Shelf::is_listed);
+}
+
+#[test]
+fn containers_of_shelves_are_listed_as_their_podman_did() {
+    are_what_their_podman_said(Who::User, Shelf::has_its_containers);
+    are_what_their_podman_said(Who::Root, Shelf::has_its_containers);
 }
 
 #[test]
