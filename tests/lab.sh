@@ -118,7 +118,7 @@ up() {
     return 0
   fi
   local tool name
-  for tool in podman newuidmap mkfs.xfs mkfs.btrfs mkfs.ext4 busybox zstd setpriv strace unshare filefrag prlimit setfattr; do
+  for tool in podman newuidmap mkfs.xfs mkfs.btrfs mkfs.ext4 busybox zstd fuse-overlayfs setpriv strace unshare filefrag prlimit setfattr; do
     command -v "$tool" >/dev/null || die "$tool is missing (.ci/run lists the packages)"
   done
   [ -x "$built/cstor-lab-tar" ] || die "build first: cargo build --workspace --bins"
