@@ -134,6 +134,21 @@ impl Error {
     }
 }
 
+/// An error with its causes, the innermost one last.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some messages quote their cause already.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// The class of an error number of the store's file system.
 pub(crate) fn kind_of_io(error: &io::Error) -> ErrorKind {
     match Errno::from_io_error(error) {

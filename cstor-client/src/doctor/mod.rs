@@ -7,10 +7,9 @@ mod helper;
 mod kernel;
 mod store;
 
-use std::error::Error as StdError;
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, with_causes};
 use crate::source::{HelperOptions, HelperPolicy, seen};
 use crate::store::Location;
 
@@ -63,7 +62,7 @@ impl Finding {
     }
 
     fn wrong(name: &'static str, error: &Error) -> Finding {
-        let value = Value::Text(told(error));
+        let value = Value::Text(with_causes(error));
         Finding { name, state: State::Wrong(error.kind()), value, advice: Some(error.advice()) }
     }
 
@@ -119,21 +118,6 @@ pub fn examine(location: Option<Location>, helper: HelperOptions, directory: &Pa
     findings.extend(helper::examine(storage.as_ref(), helper, not_needed));
     findings.extend(kernel::examine());
     findings
-}
-
-/// An error with its causes.
-fn told(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some messages quote their cause already.
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn shown(path: &Path) -> String {

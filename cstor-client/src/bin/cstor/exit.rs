@@ -1,11 +1,10 @@
 //! How errors become one line and one exit code.
 
-use std::error::Error as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cstor_client::error::{ExtractError, StoreError};
+use cstor_client::error::{ExtractError, StoreError, with_causes};
 use cstor_client::{Error, ErrorKind, Escaped, LayerId};
 
 use crate::as_owner::AsOwnerError;
@@ -154,16 +153,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 /// `<object>: <what is wrong>: <what to do>`, where what is wrong ends with the innermost cause, and with the images
 /// that have the object.
 pub(crate) fn describe(error: &Error, images: &[String]) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Some messages quote their cause already.
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        source = cause.source();
-    }
+    let line = with_causes(error);
     one_line(&format!("{line}{}: {}", of_images(images), error.advice()))
 }
 
