@@ -359,3 +359,39 @@ fn states_come_from_the_database() {
     let states: Vec<_> = listed["containers"].as_array().unwrap().iter().map(|row| &row["state"]).collect();
     assert_eq!(states, ["created", "created"], "{listed}");
 }
+
+/// A copy of that store, in which its database says other things.
+#[test]
+fn what_runs_may_change_and_pods_have_names() {
+    let lab = lab_or_skip!();
+    let place = lab.scratch(Who::Root, Fs::Btrfs);
+    let store = place.path().join("store");
+    must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(lab.store(Fs::Btrfs, "root-tour")).arg(&store));
+    let script = "import sqlite3, sys\n\
+        db = sqlite3.connect(sys.argv[1])\n\
+        c1, c2 = [db.execute('SELECT ID FROM ContainerConfig WHERE Name = ?', (n,)).fetchone()[0] for n in ('tour-c1', 'tour-c2')]\n\
+        db.execute('UPDATE ContainerState SET State = 3 WHERE ID = ?', (c1,))\n\
+        db.execute('UPDATE ContainerState SET State = 6, ExitCode = 42 WHERE ID = ?', (c2,))\n\
+        db.execute('PRAGMA foreign_keys = OFF')\n\
+        db.execute(\"INSERT INTO IDNamespace VALUES ('pod-id')\")\n\
+        db.execute(\"INSERT INTO PodConfig (ID, Name, JSON) VALUES ('pod-id', 'peas', '{}')\")\n\
+        db.execute(\"UPDATE ContainerConfig SET PodID = 'pod-id' WHERE ID = ?\", (c1,))\n\
+        db.commit()\n";
+    must(Command::new("python3").args(["-c", script]).arg(store.join("db.sql")));
+    let cstor = |arguments: &[&str]| run(lab.cstor(Who::Root, &store).args(arguments));
+    let listed: Value = serde_json::from_str(&cstor(&["container", "list", "--format", "json"]).stdout).unwrap();
+    let mut rows: Vec<_> = listed["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (&row["names"][0], &row["state"], &row["exit_code"], &row["pod"]))
+        .map(|(name, state, code, pod)| (name.as_str().unwrap(), state.as_str().unwrap(), code.as_i64(), pod.as_str()))
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [("tour-c1", "running", None, Some("peas")), ("tour-c2", "exited", Some(42), None)]);
+    for (name, warned) in [("tour-c1", true), ("tour-c2", false)] {
+        let ended = cstor(&["image", "layers", &format!("container:{name}")]);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("is running: its files may change"), warned, "{name}: {}", ended.stderr);
+    }
+}
