@@ -65,6 +65,9 @@ pub enum Error {
     Copy(#[from] CopyError),
     /// A splitfdstream.
     SplitFd(#[from] SplitFdError),
+    /// A request to another program, or the serving of one.
+    #[cfg(feature = "jsonrpc")]
+    Rpc(#[from] crate::jsonrpc::RpcError),
 }
 
 impl Error {
@@ -79,6 +82,8 @@ impl Error {
             Error::Extract(error) => error.kind(),
             Error::Copy(error) => error.kind(),
             Error::SplitFd(error) => error.kind(),
+            #[cfg(feature = "jsonrpc")]
+            Error::Rpc(error) => error.kind(),
         }
     }
 
@@ -103,6 +108,8 @@ impl Error {
             Error::Extract(error) => error.advice(),
             Error::Copy(error) => error.advice(),
             Error::SplitFd(error) => error.advice(),
+            #[cfg(feature = "jsonrpc")]
+            Error::Rpc(error) => error.advice(),
         }
     }
 

@@ -33,6 +33,8 @@ pub mod fuzzing {
 }
 pub mod helper;
 mod image;
+#[cfg(feature = "jsonrpc")]
+pub mod jsonrpc;
 mod layer;
 pub mod merge;
 mod proxy;

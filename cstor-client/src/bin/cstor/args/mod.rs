@@ -3,6 +3,7 @@
 mod choice;
 mod image;
 mod layer;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher};
 pub(crate) use choice::*;
 pub(crate) use image::*;
 pub(crate) use layer::*;
+pub(crate) use serve::*;
 
 /// Read container images straight out of podman's store: without root, without a mount, without a tar.
 #[derive(Debug, Parser)]
@@ -88,6 +90,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Show which store is meant and why, and what it holds.
     Info(Info),
+    /// Serve images and layers to other programs of the same user: JSON-RPC with descriptors, over a Unix socket.
+    Serve(Serve),
     /// List, look at and extract images.
     Image {
         #[command(subcommand)]
