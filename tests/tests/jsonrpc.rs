@@ -1,0 +1,197 @@
+//! Layers through `cstor serve` are the layers of the store: each way of getting them gives the tree that `cstor extract`
+//! gives and the tar that `cstor layer export` gives, as the user and as root, with few descriptors and very many files.
+//! Peers that break the protocol are in `jsonrpc_peers`, the socket itself in `serve`.
+
+use cstor_client::{LayerId, Storage};
+use cstor_tests::lab::{Fs, Lab, Who};
+use cstor_tests::lab_or_skip;
+use cstor_tests::run::{Ended, must, run};
+use cstor_tests::serving::Serving;
+use cstor_tests::tree::{self, Sight, assert_same};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// More than any layer of the images below has files.
+const MANY: u32 = 8192;
+/// What a login shell may have become, at the least.
+const FEW: u32 = 256;
+
+fn store(lab: &Lab, who: Who) -> PathBuf {
+    lab.store(Fs::Xfs, if who == Who::Root { "root-local" } else { "local" })
+}
+
+/// The client as a program, with at most so many descriptors.
+fn client(lab: &Lab, who: Who, descriptors: u32, arguments: [&Path; 4]) -> Ended {
+    let mut command = lab.command(who, "prlimit");
+    command.arg(format!("--nofile={descriptors}:{descriptors}")).arg(lab.executable("cstor-lab-rpc"));
+    run(command.args(arguments))
+}
+
+#[test]
+fn every_way_gives_the_tree_that_extract_gives() {
+    let lab = lab_or_skip!();
+    for who in [Who::User, Who::Root] {
+        let store = store(lab, who);
+        let serving = Serving::start(lab, who, &store, MANY, &[]);
+        // Whiteouts and hard links; files of other ids, which take the helper; strange names; many layers.
+        for image in ["walk:v2", "private", "odd", "deep", "tool"] {
+            let image = format!("localhost/{image}");
+            let scratch = lab.scratch(who, Fs::Xfs);
+            let direct = scratch.path().join("direct");
+            must(lab.cstor(who, &store).args(["extract", &image]).arg(&direct));
+            let wanted = tree::list(&direct).unwrap();
+            for way in ["extract", "at-once", "compressed", "headers", "proxy"] {
+                let what = format!("{who:?} {image}: {way}");
+                let out = scratch.path().join(way);
+                let ended = client(lab, who, MANY, [way.as_ref(), &serving.socket(), image.as_ref(), &out]);
+                assert_eq!(ended.code(), 0, "{what}: {}", ended.stderr);
+                assert_same(&wanted, &tree::list(&out).unwrap(), Sight::ALL, &what);
+            }
+            assert_eq!(lab.names_in(scratch.path()).len(), 6, "{image}: something was left");
+        }
+        serving.end();
+    }
+}
+
+#[test]
+fn tars_are_those_of_layer_export() {
+    let lab = lab_or_skip!();
+    let (who, store) = (Who::Root, store(lab, Who::Root));
+    let serving = Serving::start(lab, who, &store, MANY, &[]);
+    let scratch = lab.scratch(who, Fs::Xfs);
+    let storage = Storage::open(&store).unwrap();
+    let mut compared = 0;
+    for image in ["localhost/walk:v2", "localhost/private", "localhost/debian"] {
+        for layer in storage.image(image).unwrap().layers().unwrap() {
+            let id = layer.id().to_string();
+            let exported = scratch.path().join("exported");
+            must(lab.cstor(who, &store).args(["layer", "export", &id, "-o"]).arg(&exported));
+            let wanted = tree::digest(&exported).unwrap();
+            for way in ["tar", "tar-at-once"] {
+                let out = scratch.path().join(way);
+                let ended = client(lab, who, MANY, [way.as_ref(), &serving.socket(), id.as_ref(), &out]);
+                assert_eq!(ended.code(), 0, "{image} {id}: {way}: {}", ended.stderr);
+                assert_eq!(tree::digest(&out).unwrap(), wanted, "{image} {id}: {way}");
+                assert!(ended.stdout.contains(&wanted), "{}", ended.stdout);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 10, "only {compared}");
+    serving.end();
+}
+
+/// Whether all data of a file lies in extents that another file has too.
+fn shared(file: &Path) -> bool {
+    let map = must(Command::new("filefrag").arg("-v").arg(file));
+    let extents: Vec<&str> =
+        map.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())).collect();
+    !extents.is_empty() && extents.iter().all(|line| line.contains("shared"))
+}
+
+#[test]
+fn extents_are_shared_where_the_file_system_can() {
+    let lab = lab_or_skip!();
+    for who in [Who::User, Who::Root] {
+        let serving = Serving::start(lab, who, &store(lab, who), MANY, &[]);
+        for (to, expected) in [(Fs::Xfs, true), (Fs::Btrfs, false), (Fs::Ext4, false)] {
+            for way in ["extract", "at-once", "headers", "proxy"] {
+                let scratch = lab.scratch(who, to);
+                let out = scratch.path().join("out");
+                let image = "localhost/walk:v2".as_ref();
+                let ended = client(lab, who, MANY, [way.as_ref(), &serving.socket(), image, &out]);
+                assert_eq!(ended.code(), 0, "{who:?} {to:?} {way}: {}", ended.stderr);
+                // btrfs is asked about by another call than filefrag's; the report knows.
+                let nothing_cloned = ended.stdout.contains(" 0 reflinked");
+                assert_eq!(!nothing_cloned, expected, "{who:?} {to:?} {way}: {}", ended.stdout);
+                if to != Fs::Btrfs {
+                    assert_eq!(shared(&out.join("opt/size/1500001")), expected, "{who:?} {to:?} {way}");
+                }
+            }
+        }
+        serving.end();
+    }
+}
+
+#[test]
+fn a_hundred_thousand_files_and_few_descriptors_on_both_sides() {
+    let lab = lab_or_skip!();
+    let (who, image) = (Who::User, "localhost/crowd");
+    let store = store(lab, who);
+    let serving = Serving::start(lab, who, &store, FEW, &[]);
+    let scratch = lab.scratch(who, Fs::Xfs);
+    let direct = scratch.path().join("direct");
+    must(lab.cstor(who, &store).args(["extract", image]).arg(&direct));
+    let wanted = tree::list(&direct).unwrap();
+    for way in ["extract", "proxy"] {
+        let out = scratch.path().join(way);
+        let ended = client(lab, who, FEW, [way.as_ref(), &serving.socket(), image.as_ref(), &out]);
+        assert_eq!(ended.code(), 0, "{way}: {}", ended.stderr);
+        assert_same(&wanted, &tree::list(&out).unwrap(), Sight::ALL, way);
+        eprintln!("{way}: 100,000 files in {:?}", ended.took);
+    }
+    // What must all be open at once is refused, with how many that would be.
+    let out = scratch.path().join("refused");
+    let ended = client(lab, who, FEW, ["headers".as_ref(), &serving.socket(), image.as_ref(), &out]);
+    assert_eq!(ended.code(), 11, "{}", ended.stderr);
+    assert!(ended.stderr.contains("(-32002: 100001)"), "{}", ended.stderr);
+    assert!(!out.exists());
+    serving.end();
+}
+
+#[test]
+fn what_fits_is_decided_by_the_smaller_of_both_limits() {
+    let lab = lab_or_skip!();
+    let (who, image) = (Who::User, "localhost/many");
+    let table = [(FEW, MANY, false), (MANY, FEW, false), (MANY, MANY, true)];
+    for (servers, clients, fits) in table {
+        let serving = Serving::start(lab, who, &store(lab, who), servers, &[]);
+        let scratch = lab.scratch(who, Fs::Xfs);
+        let out = scratch.path().join("out");
+        let ended = client(lab, who, clients, ["headers".as_ref(), &serving.socket(), image.as_ref(), &out]);
+        assert_eq!(ended.code() == 0, fits, "{servers} and {clients}: {}", ended.stderr);
+        assert!(fits || ended.stderr.contains("(-32002: "), "{servers} and {clients}: {}", ended.stderr);
+        serving.end();
+    }
+}
+
+#[test]
+fn one_helper_serves_more_requests_than_it_has_handles() {
+    let lab = lab_or_skip!();
+    let who = Who::User;
+    let store = store(lab, who);
+    let serving = Serving::start(lab, who, &store, MANY, &["--helper", "always"]);
+    let layers = must(lab.cstor(who, &store).args(["image", "layers", "localhost/tool", "--format", "json"]));
+    let layers: serde_json::Value = serde_json::from_str(&layers).unwrap();
+    let id: LayerId = layers["layers"][0]["id"].as_str().unwrap().parse().unwrap();
+    let (times, id) = ((cstor_proto::MAX_HANDLES + 50).to_string(), id.to_string());
+    let ended = client(lab, who, FEW, ["often".as_ref(), &serving.socket(), id.as_ref(), times.as_ref()]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    serving.end();
+}
+
+#[test]
+fn the_example_in_python_writes_exact_tars() {
+    let lab = lab_or_skip!();
+    let (who, image) = (Who::User, "localhost/private");
+    let store = store(lab, who);
+    let serving = Serving::start(lab, who, &store, MANY, &[]);
+    let scratch = lab.scratch(who, Fs::Xfs);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/read_layer.py");
+    // The user may not be able to reach the sources.
+    let script = scratch.path().join("read_layer.py");
+    fs::copy(example, &script).unwrap();
+    let mut python = lab.command(who, "/usr/bin/python3");
+    let printed = must(python.arg(&script).arg(serving.socket()).args([image, scratch.path().to_str().unwrap()]));
+    let mut compared = 0;
+    for line in printed.lines() {
+        let (diff_id, path) = line.split_once(' ').unwrap();
+        let exported = scratch.path().join("exported");
+        must(lab.cstor(who, &store).args(["layer", "export", diff_id, "-o"]).arg(&exported));
+        assert_eq!(fs::read(path).unwrap(), fs::read(&exported).unwrap(), "{line}");
+        compared += 1;
+    }
+    assert!(compared > 0, "{printed}");
+    serving.end();
+}
