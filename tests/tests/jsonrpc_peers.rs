@@ -43,7 +43,7 @@ struct Local {
 impl Local {
     fn start() -> Local {
         let place = tempfile::tempdir().unwrap();
-        let files = (0..FILES).map(|number| file(&format!("file-{number}"), vec![b'x'; 10 + number % 7]));
+        let files = (0..FILES).map(|number| file(format!("file-{number}"), vec![b'x'; 10 + number % 7]));
         let store = Store::stack("localhost/app:latest", [files.collect::<Vec<_>>()]);
         let forged = store.write(&place.path().join("store"), false).unwrap();
         let listener = UnixListener::bind(place.path().join("socket")).unwrap();
@@ -259,6 +259,8 @@ fn memory_and_descriptors_stay_what_they_are() {
 
 /// What a server sends, and whether a descriptor goes with it.
 type Script = &'static [(&'static str, bool)];
+/// Whether an error is the one that is due.
+type Due = fn(&RpcError) -> bool;
 
 #[test]
 fn bad_servers_are_errors_of_the_client() {
@@ -274,7 +276,7 @@ fn bad_servers_are_errors_of_the_client() {
     const OTHER: (&str, bool) = (r#"{"jsonrpc":"2.0","result":{"success":true},"id":2}"#, false);
     const ERROR: (&str, bool) =
         (r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"no","data":{"kind":"changed"}},"id":1}"#, false);
-    let table: [(&str, Script, fn(&RpcError) -> bool); 15] = [
+    let table: [(&str, Script, Due); 15] = [
         ("closes at once", &[], |e| matches!(e, RpcError::Wire(WireError::CutShort))),
         ("closes after the start", &[START], |e| matches!(e, RpcError::Wire(WireError::CutShort))),
         ("closes before the answer", &[START, SHORT_SEGMENT], |e| matches!(e, RpcError::Wire(WireError::CutShort))),

@@ -4,7 +4,7 @@
 use cstor_client::jsonrpc::{Client, RpcError};
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
-use cstor_tests::run::{run, start};
+use cstor_tests::run::{must, run, start};
 use cstor_tests::serving::Serving;
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
@@ -131,6 +131,49 @@ fn one_client_and_the_end() {
     let ended = running.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_signal_ends_a_layer_on_its_way() {
+    let lab = lab_or_skip!();
+    let who = Who::User;
+    let store = lab.store(Fs::Xfs, "local");
+    let scratch = lab.scratch(who, Fs::Xfs);
+    for reads in [true, false] {
+        let serving = Serving::start(lab, who, &store, 1024, &[]);
+        let socket = serving.socket();
+        let client = if reads {
+            let mut command = lab.command(who, lab.executable("cstor-lab-rpc"));
+            start(
+                command
+                    .args(["extract".as_ref(), socket.as_os_str(), "localhost/crowd".as_ref()])
+                    .arg(scratch.path().join("out")),
+            )
+        } else {
+            // Asks for all, and takes nothing.
+            let layers = must(lab.cstor(who, &store).args(["image", "layers", "localhost/crowd", "--format", "json"]));
+            let layers: serde_json::Value = serde_json::from_str(&layers).unwrap();
+            let id = layers["layers"][0]["id"].as_str().unwrap();
+            let request =
+                format!(r#"{{"jsonrpc":"2.0","method":"GetLayerTarSplit","params":{{"layer":"{id}"}},"id":1}}"#);
+            let script = "import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                          s.sendall(sys.argv[2].encode()); s.recv(1); s.recv(10000); time.sleep(60)";
+            let mut command = lab.command(who, "/usr/bin/python3");
+            start(command.args(["-c", script]).arg(&socket).arg(request))
+        };
+        sleep(Duration::from_secs(1));
+        let began = Instant::now();
+        serving.end();
+        assert!(began.elapsed() < Duration::from_secs(5), "reads: {reads}: {:?}", began.elapsed());
+        if !reads {
+            client.signal(Signal::KILL);
+        }
+        let ended = client.wait();
+        if reads {
+            assert_eq!(ended.code(), 1, "{}", ended.stderr);
+            assert_eq!(lab.names_in(scratch.path()), [""; 0]);
+        }
+    }
 }
 
 /// `cstor serve` with a socket as standard input, through a shell that may move it.

@@ -2,22 +2,24 @@
 
 use std::os::fd::AsFd;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read};
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::{Pid, geteuid};
+use rustix::process::geteuid;
 
 /// The process that connected, as the kernel noted it then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
     uid: u32,
-    pid: Pid,
+    /// 0 for one that this process cannot see, in another pid namespace.
+    pid: i32,
 }
 
 impl Peer {
     pub(super) fn of(socket: impl AsFd) -> Result<Peer, Errno> {
-        let found = socket_peercred(socket)?;
-        Ok(Peer { uid: found.uid.as_raw(), pid: found.pid })
+        let found = getsockopt(&socket, PeerCredentials).map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+        Ok(Peer { uid: found.uid(), pid: found.pid() })
     }
 
     pub(super) fn uid(self) -> u32 {
@@ -33,7 +35,7 @@ impl Peer {
     /// Its soft limit of descriptors (proc_pid_limits(5)), if it can be seen. Another process may read the answer; it
     /// then loses descriptors, and notices.
     pub(super) fn descriptor_limit(self) -> Option<usize> {
-        let path = format!("/proc/{}/limits", self.pid.as_raw_nonzero());
+        let path = format!("/proc/{}/limits", self.pid);
         let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mut text = [0; 4096];
         let length = read(&file, &mut text).ok()?;

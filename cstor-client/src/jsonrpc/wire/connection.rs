@@ -203,6 +203,7 @@ impl Connection {
         message: &impl Serialize,
         files: &[BorrowedFd<'_>],
     ) -> Result<(), WireError> {
+        self.check_interrupt()?;
         let bytes = serde_json::to_vec(message).map_err(WireError::Unwritable)?;
         let (mut bytes, mut files) = (bytes.as_slice(), files);
         let waited = self.patience.write;
