@@ -5,12 +5,15 @@
 use cstor_client::{LayerId, Storage};
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
-use cstor_tests::run::{Ended, must, run};
+use cstor_tests::run::{Ended, must, run, start};
 use cstor_tests::serving::Serving;
 use cstor_tests::tree::{self, Sight, assert_same};
+use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// More than any layer of the images below has files.
 const MANY: u32 = 8192;
@@ -138,6 +141,32 @@ fn a_hundred_thousand_files_and_few_descriptors_on_both_sides() {
     assert_eq!(ended.code(), 11, "{}", ended.stderr);
     assert!(ended.stderr.contains(&format!("(-32002: {})", files + 1)), "{files}: {}", ended.stderr);
     assert!(!out.exists());
+    serving.end();
+}
+
+#[test]
+fn descriptors_on_their_way_are_waited_for() {
+    let lab = lab_or_skip!();
+    let who = Who::User;
+    let store = store(lab, who);
+    // Fewer than fit into the buffer of a socket: the kernel refuses more before that is full.
+    let serving = Serving::start(lab, who, &store, 96, &[]);
+    let layers = must(lab.cstor(who, &store).args(["image", "layers", "localhost/crowd", "--format", "json"]));
+    let layers: serde_json::Value = serde_json::from_str(&layers).unwrap();
+    let layer = &layers["layers"][0];
+    let scratch = lab.scratch(who, Fs::Xfs);
+    let mut command = lab.command(who, lab.executable("cstor-lab-rpc"));
+    command.arg("tar").arg(serving.socket()).arg(layer["id"].as_str().unwrap()).arg(scratch.path().join("tar"));
+    let running = start(&mut command);
+    for _ in 0..3 {
+        sleep(Duration::from_millis(300));
+        running.signal(Signal::STOP);
+        sleep(Duration::from_millis(300));
+        running.signal(Signal::CONT);
+    }
+    let ended = running.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(ended.stdout.contains(layer["diff_id"].as_str().unwrap()), "{}", ended.stdout);
     serving.end();
 }
 
