@@ -2,7 +2,10 @@
 //! gives and the tar that `cstor layer export` gives, as the user and as root, with few descriptors and very many files.
 //! Peers that break the protocol are in `jsonrpc_peers`, the socket itself in `serve`.
 
+use cstor_client::error::ErrorKind;
+use cstor_client::jsonrpc::{Client, RpcError, Server};
 use cstor_client::{LayerId, Storage};
+use cstor_tests::forge::{Store, dir, file, whiteout};
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{Ended, must, run, start};
@@ -10,6 +13,7 @@ use cstor_tests::serving::Serving;
 use cstor_tests::tree::{self, Sight, assert_same};
 use rustix::process::Signal;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -29,6 +33,50 @@ fn client(lab: &Lab, who: Who, descriptors: u32, arguments: [&Path; 4]) -> Ended
     let mut command = lab.command(who, "prlimit");
     command.arg(format!("--nofile={descriptors}:{descriptors}")).arg(lab.executable("cstor-lab-rpc"));
     run(command.args(arguments))
+}
+
+#[test]
+fn what_is_said_of_images_is_what_the_store_says() {
+    let place = tempfile::tempdir().unwrap();
+    let forged = Store::stack("localhost/app:latest", [vec![dir("d/"), file("d/f", "abc")], vec![whiteout("d/f")]]);
+    let storage = Storage::open(forged.write(&place.path().join("store"), false).unwrap().root).unwrap();
+    let image = storage.image("localhost/app").unwrap();
+    let layers = image.layers().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = Server::new(&storage);
+    let serving = std::thread::spawn(move || server.serve_connected(theirs));
+    let mut client = Client::over(ours);
+    let (version, capabilities) = client.initialize().unwrap();
+    assert_eq!((version.as_str(), capabilities.iter().any(|name| name == "tar-split-stream")), ("2.0.0", true));
+    let listed = client.images().unwrap();
+    assert_eq!((listed[0].id, &listed[0].names[..], listed[0].digest), (image.id(), image.names(), image.digest()));
+    let opened = client.open_image("localhost/app").unwrap();
+    assert_eq!(opened.id, Some(image.id()));
+    for (said, layer) in opened.layers.iter().zip(&layers) {
+        assert_eq!(said.id, layer.id().to_string());
+        assert_eq!((said.diff_id, said.size), (layer.diff_id(), layer.diff_size()));
+    }
+    let (manifest, config) = (image.manifest().unwrap(), image.config().unwrap());
+    assert_eq!(client.manifest(&opened).unwrap().as_bytes(), manifest.bytes());
+    assert_eq!(client.full_config(&opened).unwrap().as_bytes(), config.bytes());
+    let (text, configuration, ids) = client.image(&image.id().to_string()).unwrap();
+    assert_eq!((text.as_bytes(), configuration.as_bytes()), (manifest.bytes(), config.bytes()));
+    // The top first, as container-libs has it.
+    let wanted: Vec<_> = layers.iter().rev().map(|layer| layer.id().to_string()).collect();
+    assert_eq!(ids, wanted);
+    let toc = |file: fs::File| serde_json::from_reader::<_, serde_json::Value>(file).unwrap();
+    let wanted = serde_json::to_value(image.toc(true).unwrap()).unwrap();
+    assert_eq!(toc(client.image_toc(&opened, true).unwrap()), wanted);
+    let wanted = serde_json::to_value(layers[1].toc(false).unwrap()).unwrap();
+    assert_eq!(toc(client.layer_toc(&ids[0], false).unwrap()), wanted);
+    client.close_image(&opened).unwrap();
+    assert_eq!(client.manifest(&opened).unwrap_err().kind(), ErrorKind::NotFound);
+    // A parent that is none.
+    let error = client.header_stream(&ids[0], Some(&ids[0])).unwrap_err();
+    assert!(matches!(error, RpcError::Refused { code: -32602, .. }), "{error:?}");
+    assert_eq!(client.header_stream(&ids[0], Some(&ids[1])).unwrap().files().len(), 0);
+    client.shutdown().unwrap();
+    serving.join().unwrap().unwrap();
 }
 
 #[test]
@@ -169,7 +217,7 @@ fn descriptors_on_their_way_are_waited_for() {
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
         assert!(ended.stdout.contains(layer["diff_id"].as_str().unwrap()), "{}", ended.stdout);
     }
-    servings.map(Serving::end);
+    servings.into_iter().for_each(Serving::end);
 }
 
 #[test]
