@@ -266,3 +266,25 @@ fn send_once(socket: BorrowedFd<'_>, bytes: &[u8], files: &[BorrowedFd<'_>]) -> 
     }
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn an_interrupt_is_noticed_by_whoever_need_not_wait() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stop = Arc::<AtomicBool>::default();
+        let limits = Limits { message: 100, files: 0 };
+        let connection =
+            |socket: UnixStream| Connection::new(socket.into(), limits, Patience::default(), Arc::clone(&stop));
+        let (mut ours, mut theirs) = (connection(ours), connection(theirs));
+        let message = super::super::Notification::new("a", &(), 0);
+        ours.send(&message, &[]).unwrap();
+        assert_eq!(theirs.receive().unwrap().unwrap().method(), Some("a"));
+        stop.store(true, Ordering::Relaxed);
+        assert!(matches!(ours.send(&message, &[]), Err(WireError::Interrupted)));
+        assert!(matches!(theirs.receive(), Err(WireError::Interrupted)));
+    }
+}
