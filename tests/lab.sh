@@ -46,7 +46,8 @@ end_processes_of() { # USER: its podman leaves a pause process that keeps the mo
 down() {
   [ -d "$lab/state" ] || { rm -rf "$lab" && return 0; }
   rm -f "$lab/env"
-  local name mounted
+  local name mounted mode
+  while read -r mode name; do chmod "$mode" "$name"; done < <(recall modes)
   while read -r name; do
     if id "$name" >/dev/null 2>&1; then end_processes_of "$name"; fi
   done < <(recall users)
@@ -117,7 +118,7 @@ up() {
     return 0
   fi
   local tool name
-  for tool in podman newuidmap mkfs.xfs mkfs.btrfs mkfs.ext4 busybox zstd setpriv strace unshare filefrag prlimit setfattr; do
+  for tool in podman newuidmap mkfs.xfs mkfs.btrfs mkfs.ext4 busybox zstd fuse-overlayfs setpriv strace unshare filefrag prlimit setfattr; do
     command -v "$tool" >/dev/null || die "$tool is missing (.ci/run lists the packages)"
   done
   [ -x "$built/cstor-lab-tar" ] || die "build first: cargo build --workspace --bins"
@@ -136,6 +137,11 @@ up() {
   chown "$name": "$lab/frozen/out"
   mount -o remount,ro "$lab/frozen"
 
+  # udev gives everybody the right to mount with FUSE; fuse-overlayfs is what users of old kernels have
+  if [ -e /dev/fuse ]; then
+    remember modes "$(stat -c '%a %n' /dev/fuse)"
+    chmod 666 /dev/fuse
+  fi
   install -d -m 700 -o "$name" -g "$name" "$lab/runtime" "$lab/ext4/home" "$lab/ext4/home/.config" \
     "$lab/ext4/home/.config/containers" "$lab/ext4/tmp"
   printf '[storage]\ndriver = "overlay"\ngraphroot = "%s"\nrunroot = "%s"\n' \

@@ -10,6 +10,7 @@ use cstor_proto::{LayerDir, LayerId, Refusal, RelPath, StoreIndex};
 
 use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
+use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
@@ -45,6 +46,10 @@ pub(crate) enum Members {
     TarSplit,
     /// The table of contents by which it was pulled; nobody ever had its tar.
     Toc,
+    /// Its tar, compressed: an additional layer store has it.
+    Blob,
+    /// Nothing but its directory: a container writes to it.
+    Disk,
 }
 
 /// A directory with contents of a layer.
@@ -171,15 +176,25 @@ fn open_layer(
     record: Arc<LayerRecord>,
     keep: bool,
 ) -> Result<ChainLayer, StoreError> {
-    let (members, description) = match open::tar_split(shared.root(record.root)?.dir(), record.id) {
+    let tar_split = open::tar_split(shared.root(record.root)?.dir(), record.id);
+    if matches!(tar_split, Err(Refusal::NotFound))
+        && let Some(elsewhere) = additional_layers::find(shared, &record)?
+    {
+        return Ok(provided(record, elsewhere));
+    }
+    let (members, description) = match tar_split {
         // What has a diff id had a tar-split.
         Err(Refusal::NotFound) if record.has_toc && record.diff_digest.is_none() => {
             (Members::Toc, Some(shared.open_toc(&record)?))
         }
+        // What was committed, pulled or loaded has a digest, and a tar-split.
+        Err(Refusal::NotFound) if record.diff_digest.is_none() && record.compressed_digest.is_none() => {
+            (Members::Disk, None)
+        }
         opened => (Members::TarSplit, allowed(&record, LayerPart::TarSplit, opened)?),
     };
     let mut dirs = contents_dirs(shared, &record, record.id)?;
-    if record.mapped {
+    if record.is_mapped() && members != Members::Disk {
         // What needed no other owner was not copied when the layer was made.
         if let Some(template) = snapshot.template(record.id) {
             dirs.extend(contents_dirs(shared, &record, template)?);
@@ -191,6 +206,14 @@ fn open_layer(
         dir.fd = None;
     }
     Ok(ChainLayer { record, members, description, dirs, flat })
+}
+
+/// A layer of an additional layer store. Its descriptors are kept whatever the limit: the store may be gone later.
+fn provided(record: Arc<LayerRecord>, elsewhere: AdditionalLayer) -> ChainLayer {
+    let AdditionalLayer { store, digest, diff, blob } = elsewhere;
+    let at = DirId { root: store, layer: LayerId::from_bytes(digest.to_bytes()), dir: LayerDir::AdditionalDiff };
+    let members = if blob.is_some() { Members::Blob } else { Members::Disk };
+    ChainLayer { record, members, description: blob, dirs: vec![ContentsDir { at, fd: Some(diff) }], flat: false }
 }
 
 /// The directories with contents of a layer, the newest first: `diff`, and what changes of the id map left
@@ -251,12 +274,7 @@ pub(crate) fn refused(shared: &Shared, record: &LayerRecord, part: LayerPart, re
 }
 
 fn part_error(record: &LayerRecord, part: LayerPart, refusal: Refusal) -> StoreError {
-    // What was committed, pulled or loaded has a digest, and a tar-split.
-    let committed = record.diff_digest.is_some() || record.compressed_digest.is_some();
-    match (part, refusal) {
-        (LayerPart::TarSplit, Refusal::NotFound) if !committed => StoreError::NoTar { layer: record.id },
-        _ => StoreError::LayerPart { layer: record.id, part, refusal },
-    }
+    StoreError::LayerPart { layer: record.id, part, refusal }
 }
 
 fn is_lost(shared: &Shared, record: &LayerRecord) -> bool {

@@ -27,6 +27,10 @@ impl Digest {
         Digest(bytes)
     }
 
+    pub(crate) const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// The digest of some bytes.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())

@@ -5,9 +5,12 @@ use std::io;
 use cstor_proto::LayerId;
 use rustix::io::Errno;
 
+pub use crate::disk::DiskError;
 pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
-pub use crate::layer::{ContentProblem, ReadError, ReadProblem};
+#[cfg(feature = "jsonrpc")]
+pub use crate::jsonrpc::ProxyV1Error;
+pub use crate::layer::{BlobError, ContentProblem, ReadError, ReadProblem};
 pub use crate::merge::{MergeError, MergeProblem};
 pub use crate::sink::SinkError;
 pub use crate::sink::oci::error::CopyError;
@@ -68,6 +71,9 @@ pub enum Error {
     /// A request to another program, or the serving of one.
     #[cfg(feature = "jsonrpc")]
     Rpc(#[from] crate::jsonrpc::RpcError),
+    /// An image proxy, and the image that it gives.
+    #[cfg(feature = "jsonrpc")]
+    ProxyV1(#[from] ProxyV1Error),
 }
 
 impl Error {
@@ -84,6 +90,8 @@ impl Error {
             Error::SplitFd(error) => error.kind(),
             #[cfg(feature = "jsonrpc")]
             Error::Rpc(error) => error.kind(),
+            #[cfg(feature = "jsonrpc")]
+            Error::ProxyV1(error) => error.kind(),
         }
     }
 
@@ -110,6 +118,8 @@ impl Error {
             Error::SplitFd(error) => error.advice(),
             #[cfg(feature = "jsonrpc")]
             Error::Rpc(error) => error.advice(),
+            #[cfg(feature = "jsonrpc")]
+            Error::ProxyV1(error) => error.advice(),
         }
     }
 

@@ -82,7 +82,7 @@ impl<'a> OpenContents<'a> {
     ) -> Result<OpenContents<'a>, ContentProblem> {
         match file.size {
             size if size == content.size => Ok(OpenContents { file, content, layer, name }),
-            found => Err(ContentProblem::Size { found, wanted: content.size }),
+            found => Err(ContentProblem::size(content, found)),
         }
     }
 
@@ -124,7 +124,7 @@ impl<'a> OpenContents<'a> {
 
     /// The error for a file that turns out to be shorter.
     pub(crate) fn cut_short(&self, found: u64) -> SinkError {
-        self.damaged(ContentProblem::Size { found, wanted: self.content.size })
+        self.damaged(ContentProblem::size(self.content, found))
     }
 
     fn damaged(&self, problem: ContentProblem) -> SinkError {
@@ -173,8 +173,10 @@ pub(crate) fn pump<S: EntrySink>(
     source: &mut dyn FileSource,
     mut sink: S,
 ) -> Result<S::Output, Error> {
-    if S::EXACT && !entries.are_exact() {
-        return Err(ReadError { layer: layer.record.id, name: None, problem: ReadProblem::TocOnly }.into());
+    if S::EXACT
+        && let Some(problem) = entries.inexact()
+    {
+        return Err(ReadError { layer: layer.record.id, name: None, problem }.into());
     }
     let window = window();
     let mut waiting: VecDeque<Entry> = VecDeque::new();

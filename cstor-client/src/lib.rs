@@ -17,9 +17,11 @@
 //! ```
 
 mod chain;
+mod container;
 mod contents;
 mod descriptors;
 mod digest;
+mod disk;
 #[cfg(feature = "cli")]
 pub mod doctor;
 pub mod entry;
@@ -38,12 +40,15 @@ pub mod jsonrpc;
 mod layer;
 pub mod merge;
 mod proxy;
+mod rootfs;
 mod sink;
 mod source;
 mod store;
+mod target;
 mod tarsplit;
 pub mod toc;
 
+pub use container::{Change, ChangeKind, Container};
 pub use cstor_proto::{Escaped, LayerId};
 pub use digest::{Digest, ImageId};
 pub use error::{Error, ErrorKind};
@@ -54,4 +59,5 @@ pub use sink::Level;
 pub use sink::oci;
 pub use sink::splitfd as splitfdstream;
 pub use sink::splitfd::dir as splitdirfdstream;
-pub use store::{Container, Location, Storage, discover};
+pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, Storage, discover};
+pub use target::Target;

@@ -2,7 +2,7 @@
 //!
 //! Whether a request may come now is decided in `session.rs`; how a name is opened, in `open.rs`.
 
-use cstor_proto::{Fault, LayerDir, LayerHandle, LayerId, MAX_BATCH, RelPath, Reply, StoreIndex};
+use cstor_proto::{Fault, LayerDir, LayerHandle, LayerId, MAX_BATCH, MAX_XATTR_NAME, RelPath, Reply, StoreIndex};
 use rustix::fd::OwnedFd;
 
 use crate::layers::Layers;
@@ -46,6 +46,35 @@ pub(crate) fn answer_open(layers: &Layers, layer: LayerHandle, names: &[RelPath]
     let mut fds = Vec::with_capacity(names.len());
     let results = names.iter().map(|name| open::regular_file(dir, name).map(|fd| fds.push(fd))).collect();
     Ok((Reply::Opened(results), fds))
+}
+
+/// Opens a directory of a layer for reading its names, and passes it back.
+pub(crate) fn answer_list(layers: &Layers, layer: LayerHandle, name: Option<&RelPath>) -> Answer {
+    let dir = layers.get(layer).ok_or(Fault::Unknown)?;
+    Ok(match open::listing(dir, name.map_or(b".", RelPath::as_bytes)) {
+        Ok(fd) => (Reply::Listed(Ok(())), vec![fd]),
+        Err(refusal) => (Reply::Listed(Err(refusal)), Vec::new()),
+    })
+}
+
+/// Opens anything in a layer for a look at it alone, and passes it back.
+pub(crate) fn answer_look(layers: &Layers, layer: LayerHandle, names: &[RelPath]) -> Answer {
+    if names.is_empty() || names.len() > MAX_BATCH {
+        return Err(Fault::OverLimit);
+    }
+    let dir = layers.get(layer).ok_or(Fault::Unknown)?;
+    let mut fds = Vec::with_capacity(names.len());
+    let results = names.iter().map(|name| open::sight(dir, name.as_bytes()).map(|fd| fds.push(fd))).collect();
+    Ok((Reply::Seen(results), fds))
+}
+
+/// Reads an attribute of a file in the `user` namespace.
+pub(crate) fn answer_user_xattr(layers: &Layers, layer: LayerHandle, name: &RelPath, key: &[u8]) -> Answer {
+    let dir = layers.get(layer).ok_or(Fault::Unknown)?;
+    if key.is_empty() || key.len() > MAX_XATTR_NAME || key.contains(&0) {
+        return Err(Fault::OverLimit);
+    }
+    Ok((Reply::UserXattr(open::user_xattr(dir, name, key)), Vec::new()))
 }
 
 /// Closes a layer directory.

@@ -3,9 +3,9 @@
 //! Every open starts at a directory descriptor and goes through openat2. The client's direct source uses
 //! the same functions with its own rights.
 
-use cstor_proto::{LayerDir, LayerId, Refusal, RelPath};
+use cstor_proto::{LayerDir, LayerId, MAX_XATTR_VALUE, Refusal, RelPath};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fgetxattr, fstat, openat2};
 use rustix::io::Errno;
 
 /// openat2 answers EAGAIN when a rename anywhere on the host crosses a lookup that contains `..` or a
@@ -52,6 +52,38 @@ pub fn directory(dir: impl AsFd, path: &[u8]) -> Result<OwnedFd, Refusal> {
     let path = if path.is_empty() { b"." } else { path };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retried(|| openat2(&dir, path, flags, Mode::empty(), AS_IN_A_CHROOT)).map_err(refusal_of_file)
+}
+
+/// Opens a directory of a layer for reading its names, resolved like [`regular_file`].
+pub fn listing(dir: impl AsFd, path: &[u8]) -> Result<OwnedFd, Refusal> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match retried(|| openat2(&dir, path, flags, Mode::empty(), AS_IN_A_CHROOT)) {
+        Ok(fd) => Ok(fd),
+        Err(Errno::NOTDIR | Errno::LOOP) => Err(Refusal::NotDirectory),
+        Err(errno) => Err(refusal(errno)),
+    }
+}
+
+/// Opens anything in a layer, a symlink itself included, to be looked at: `O_PATH` gives neither contents nor names.
+pub fn sight(dir: impl AsFd, path: &[u8]) -> Result<OwnedFd, Refusal> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retried(|| openat2(&dir, path, flags, Mode::empty(), AS_IN_A_CHROOT)).map_err(refusal_of_file)
+}
+
+/// Reads the attribute `user.<key>` of a regular file or a directory; others have none (xattr(7)).
+pub fn user_xattr(dir: impl AsFd, name: &RelPath, key: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let file = retried(|| openat2(&dir, name.as_bytes(), READ, Mode::empty(), AS_IN_A_CHROOT));
+    let file = file.map_err(refusal_of_file)?;
+    if !matches!(
+        FileType::from_raw_mode(fstat(&file).map_err(refusal)?.st_mode),
+        FileType::RegularFile | FileType::Directory
+    ) {
+        return Err(Refusal::NotRegular);
+    }
+    let mut value = vec![0; MAX_XATTR_VALUE];
+    let length = fgetxattr(&file, [b"user.", key].concat(), &mut value[..]).map_err(refusal)?;
+    value.truncate(length);
+    Ok(value)
 }
 
 /// Whether to look at a file before it is opened for reading.

@@ -11,8 +11,12 @@ use cstor_proto::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 
-use crate::answer::{Answer, answer_close_layer, answer_open, answer_open_layer, answer_open_tar_split};
+use crate::answer::{
+    Answer, answer_close_layer, answer_list, answer_look, answer_open, answer_open_layer, answer_open_tar_split,
+    answer_user_xattr,
+};
 use crate::exit::Exit;
 use crate::layers::Layers;
 
@@ -76,6 +80,9 @@ fn converse(channel: &mut Channel, confine: impl Confine) -> Result<Exit, Stop> 
             Request::OpenTarSplit { root, id } => answer_open_tar_split(&roots, root, id),
             Request::Open { layer, names } => answer_open(&layers, layer, &names),
             Request::CloseLayer { layer } => answer_close_layer(&mut layers, layer),
+            Request::List { layer, name } => answer_list(&layers, layer, name.as_ref()),
+            Request::Look { layer, names } => answer_look(&layers, layer, &names),
+            Request::UserXattr { layer, name, key } => answer_user_xattr(&layers, layer, &name, &key),
             Request::Bye => return Ok(Exit::Done),
             Request::Hello { .. } => Err(Fault::OutOfPhase),
         };
@@ -86,7 +93,11 @@ fn converse(channel: &mut Channel, confine: impl Confine) -> Result<Exit, Stop> 
 fn send(channel: &Channel, answer: Answer) -> Result<(), Stop> {
     let (reply, fds) = answer?;
     let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    Ok(channel.send(&reply, &borrowed)?)
+    match channel.send(&reply, &borrowed) {
+        // The filter has no call to wait with, so the client does.
+        Err(ChannelError::Io(Errno::TOOMANYREFS)) => Ok(channel.send(&reply.busy(), &[])?),
+        sent => Ok(sent?),
+    }
 }
 
 /// Takes `Hello` and the roots.

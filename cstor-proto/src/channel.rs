@@ -52,10 +52,14 @@ impl Channel {
 
     /// Sends one message with its descriptors; blocks while the peer's buffer is full.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        let frame = encode(message)?;
+        self.send_frame(&encode(message)?, fds)
+    }
+
+    /// The same for bytes that somebody else encoded.
+    pub fn send_frame(&self, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let sent = loop {
-            match self.socket.send_with_fd(&frame, &raw) {
+            match self.socket.send_with_fd(frame, &raw) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 other => break other,
             }
@@ -73,6 +77,12 @@ impl Channel {
     /// Receives one message and the descriptors with it, which are close-on-exec. `max_fds` is how many
     /// may come: more are dropped by the kernel and reported as [`ChannelError::DescriptorsLost`].
     pub fn receive<T: DeserializeOwned>(&mut self, max_fds: usize) -> Result<(T, Vec<OwnedFd>), ChannelError> {
+        let (frame, fds) = self.receive_frame(max_fds)?;
+        Ok((decode(frame)?, fds))
+    }
+
+    /// The same without decoding: at least one byte.
+    pub fn receive_frame(&mut self, max_fds: usize) -> Result<(&[u8], Vec<OwnedFd>), ChannelError> {
         let mut space = Vec::new();
         if max_fds > 0 {
             space.resize(rustix::cmsg_space!(ScmRights(max_fds)), MaybeUninit::uninit());
@@ -102,7 +112,7 @@ impl Channel {
         match self.buffer.get(..received.bytes) {
             // No message is empty: nothing means end of file.
             None | Some([]) => Err(ChannelError::Closed),
-            Some(frame) => Ok((decode(frame)?, fds)),
+            Some(frame) => Ok((frame, fds)),
         }
     }
 }
@@ -160,5 +170,9 @@ mod tests {
         assert!(matches!(theirs.receive::<Request>(0), Err(ChannelError::Truncated)));
         ours.socket.send(&[]).unwrap();
         assert!(matches!(theirs.receive::<Request>(0), Err(ChannelError::Closed)));
+        let longest = vec![7; MAX_FRAME];
+        ours.send_frame(&longest, &[]).unwrap();
+        let (frame, fds) = theirs.receive_frame(0).unwrap();
+        assert_eq!((frame, fds.len()), (&longest[..], 0));
     }
 }

@@ -62,6 +62,16 @@ mod tests {
             ),
             (Request::CloseLayer { layer: LayerHandle(3) }, vec![4, 3]),
             (Request::Bye, vec![5]),
+            (Request::List { layer: LayerHandle(3), name: None }, vec![6, 3, 0]),
+            (Request::List { layer: LayerHandle(3), name: Some(path("a/b")) }, b"\x06\x03\x01\x03a/b".to_vec()),
+            (
+                Request::Look { layer: LayerHandle(3), names: vec![path("a"), path("b")] },
+                b"\x07\x03\x02\x01a\x01b".to_vec(),
+            ),
+            (
+                Request::UserXattr { layer: LayerHandle(3), name: path("a"), key: b"note".to_vec() },
+                b"\x08\x03\x01a\x04note".to_vec(),
+            ),
         ];
         for (message, bytes) in table {
             assert_eq!(encode(&message).unwrap(), bytes, "{message:?}");
@@ -96,6 +106,11 @@ mod tests {
             ),
             (Reply::Closed, vec![5]),
             (Reply::Fault(Fault::Unknown), vec![6, 4]),
+            (Reply::Listed(Ok(())), vec![7, 0]),
+            (Reply::Listed(Err(Refusal::NotDirectory)), vec![7, 1, 5]),
+            (Reply::Seen(vec![Ok(()), Err(Refusal::NotFound)]), vec![8, 2, 0, 1, 0]),
+            (Reply::Opened(vec![Ok(()), Err(Refusal::NotFound)]).busy(), vec![4, 2, 1, 6, 1, 0]),
+            (Reply::UserXattr(Ok(b"hi".to_vec())), b"\x09\x00\x02hi".to_vec()),
         ];
         for (message, bytes) in table {
             assert_eq!(encode(&message).unwrap(), bytes, "{message:?}");
@@ -111,7 +126,7 @@ mod tests {
         }
         let longer = [&frame[..], b"x"].concat();
         assert!(matches!(decode::<Request>(&longer), Err(CodecError::Trailing(1))));
-        assert!(decode::<Request>(&[6]).is_err());
+        assert!(decode::<Request>(&[9]).is_err());
         // A list that claims 2^32 names must not make the decoder allocate for them.
         assert!(decode::<Request>(&[3, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
         let names = vec![path(&"n".repeat(4000)); 64];

@@ -15,7 +15,7 @@ pub use codec::{decode, encode};
 pub use error::{ChannelError, CodecError};
 pub use ids::{InvalidId, LayerHandle, LayerId, StoreIndex};
 pub use message::{
-    Confinement, Enforced, Fault, LayerDir, MAGIC, MAX_BATCH, MAX_FRAME, MAX_HANDLES, MAX_ROOTS, Ready, Refusal, Reply,
-    Request, VERSION, VersionRange,
+    Confinement, Enforced, Fault, LayerDir, MAGIC, MAX_BATCH, MAX_FRAME, MAX_HANDLES, MAX_ROOTS, MAX_XATTR_NAME,
+    MAX_XATTR_VALUE, Ready, Refusal, Reply, Request, VERSION, VersionRange,
 };
 pub use relpath::{Escaped, InvalidPath, MAX_PATH, RelPath};

@@ -21,6 +21,10 @@ pub const MAX_BATCH: usize = 64;
 pub const MAX_ROOTS: usize = 16;
 /// Layer directories that the helper holds open at once; a chain has at most 500.
 pub const MAX_HANDLES: usize = 512;
+/// The longest name of an extended attribute (`XATTR_NAME_MAX`, linux/limits.h).
+pub const MAX_XATTR_NAME: usize = 255;
+/// The longest value of an extended attribute that is passed on: what fits a frame. The kernel has 64 KiB.
+pub const MAX_XATTR_VALUE: usize = 56 * 1024;
 
 /// What the client asks. Valid orders: `Hello`, then any of the others, then `Bye`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +68,32 @@ pub enum Request {
     },
     /// Ends the conversation; not answered.
     Bye,
+    /// Opens a directory of a layer for reading its names; answered by [`Reply::Listed`]. Only layers without a
+    /// tar-split are listed: those that containers write to.
+    List {
+        /// The layer directory.
+        layer: LayerHandle,
+        /// The directory below it; none for itself.
+        name: Option<RelPath>,
+    },
+    /// Opens anything in a layer with `O_PATH`, which lets it be looked at and nothing else; answered by
+    /// [`Reply::Seen`].
+    Look {
+        /// The layer directory.
+        layer: LayerHandle,
+        /// At most [`MAX_BATCH`] names.
+        names: Vec<RelPath>,
+    },
+    /// Reads an attribute of a regular file or directory in the `user` namespace, which takes the right to read the
+    /// file (xattr(7)); answered by [`Reply::UserXattr`].
+    UserXattr {
+        /// The layer directory.
+        layer: LayerHandle,
+        /// The file.
+        name: RelPath,
+        /// The name of the attribute behind `user.`.
+        key: Vec<u8>,
+    },
 }
 
 /// The contents directories that a layer can have.
@@ -105,6 +135,12 @@ pub enum Reply {
     Closed,
     /// The client broke the protocol; the helper ends.
     Fault(Fault),
+    /// A directory that is open for reading; one descriptor when `Ok`.
+    Listed(Result<(), Refusal>),
+    /// One result a name, in order; a descriptor for each `Ok`, in order.
+    Seen(Vec<Result<(), Refusal>>),
+    /// The value.
+    UserXattr(Result<Vec<u8>, Refusal>),
 }
 
 /// What a helper says of itself once it is confined.
@@ -185,6 +221,27 @@ pub enum Refusal {
     /// Any other error number.
     #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Io(i32),
+    /// Something else where a directory was to be listed.
+    #[error("not a directory")]
+    NotDirectory,
+    /// Too many descriptors are in flight for all processes of the user together (unix(7), ETOOMANYREFS): asked again a
+    /// moment later, the answer is another one.
+    #[error("too many descriptors are in flight")]
+    Busy,
+}
+
+impl Reply {
+    /// The same answer where no descriptor can be sent.
+    pub fn busy(self) -> Reply {
+        let busy = |result: Result<(), Refusal>| result.and(Err(Refusal::Busy));
+        match self {
+            Reply::TarSplit(result) => Reply::TarSplit(busy(result)),
+            Reply::Listed(result) => Reply::Listed(busy(result)),
+            Reply::Opened(results) => Reply::Opened(results.into_iter().map(busy).collect()),
+            Reply::Seen(results) => Reply::Seen(results.into_iter().map(busy).collect()),
+            other => other,
+        }
+    }
 }
 
 /// How a client can break the protocol.

@@ -129,6 +129,11 @@ impl Lab {
         self.value("CSTOR_LAB_UID").parse().expect("a number")
     }
 
+    /// The user's name.
+    pub fn user(&self) -> &str {
+        self.value("CSTOR_LAB_USER")
+    }
+
     fn gid(&self) -> u32 {
         self.value("CSTOR_LAB_GID").parse().expect("a number")
     }
@@ -163,7 +168,7 @@ impl Lab {
             Who::Root => command.env("HOME", "/root"),
             Who::User => command
                 .env("HOME", self.value("CSTOR_LAB_HOME"))
-                .env("USER", self.value("CSTOR_LAB_USER"))
+                .env("USER", self.user())
                 .env("XDG_RUNTIME_DIR", self.value("CSTOR_LAB_RUNTIME"))
                 // Sets the supplementary groups to none as well.
                 .uid(self.uid())
@@ -198,6 +203,25 @@ impl Lab {
             chown(directory.path(), Some(self.uid()), Some(self.gid())).expect("root may chown");
         }
         directory
+    }
+
+    /// An archive of a store, unpacked in an empty directory: by root, or in the user's namespace.
+    pub fn unpack(&self, who: Who, fs: Fs, archive: &Path) -> TempDir {
+        let scratch = self.scratch(who, fs);
+        // The user may not search the directory of the sources.
+        let file = scratch.path().join("archive.tar.zst");
+        fs::copy(archive, &file).expect("an archive");
+        let mut command = match who {
+            Who::Root => Command::new("tar"),
+            Who::User => self.command(who, "podman"),
+        };
+        if who == Who::User {
+            command.args(["unshare", "tar"]);
+        }
+        command.args(["--warning=no-timestamp", "--zstd", "--xattrs", "--xattrs-include=*", "--numeric-owner"]);
+        run::must(command.arg("-C").arg(scratch.path()).arg("-xf").arg(&file));
+        fs::remove_file(file).expect("our own copy");
+        scratch
     }
 
     /// What podman itself shows of an image of the user's default store: its own mount, listed inside the namespace,

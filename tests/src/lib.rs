@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agreement;
 pub mod forge;
 pub mod lab;
 pub mod peer;

@@ -56,6 +56,9 @@ static long attempt(const char *name) {
   CASE("read /etc/passwd") return open_in(AT_FDCWD, "/etc/passwd", O_RDONLY);
   CASE("read /proc") return open_in(AT_FDCWD, "/proc/self/status", O_RDONLY);
   CASE("open a directory to list it") return open_in(root, ".", O_RDONLY | O_DIRECTORY);
+  CASE("open the root above to list it") return open_in(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY);
+  CASE("read an attribute outside") return syscall(SYS_fgetxattr, open_in(AT_FDCWD, "/etc", O_PATH), "user.x", 0, 0);
+  CASE("set an attribute") return syscall(SYS_fsetxattr, open_in(root, "file", O_RDONLY), "user.x", "", 0, 0);
   CASE("create") return open_in(root, "new", O_WRONLY | O_CREAT | O_EXCL);
   CASE("create without a name") return open_in(root, ".", O_WRONLY | O_TMPFILE);
   CASE("open for writing") return open_in(root, "file", O_WRONLY);

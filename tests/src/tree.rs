@@ -60,17 +60,25 @@ pub struct Sight {
     /// Compare the times of regular files only: podman gives directories and links of a partially pulled image the
     /// time of the pull, so its own mount is no truth for them.
     pub file_times_only: bool,
+    /// A directory whose wanted time has a fraction of a second may have another: podman made one that no tar of a layer
+    /// has, with the time of that moment. The headers that podman writes have whole seconds.
+    pub clock_allowed: bool,
 }
 
 impl Sight {
     /// Everything, as root extracts it.
-    pub const ALL: Sight = Sight { unprivileged: false, file_times_only: false };
+    pub const ALL: Sight = Sight { unprivileged: false, file_times_only: false, clock_allowed: false };
     /// What a plain user can have.
-    pub const PLAIN: Sight = Sight { unprivileged: true, file_times_only: false };
+    pub const PLAIN: Sight = Sight { unprivileged: true, file_times_only: false, clock_allowed: false };
 
     /// The same without the times of directories and links.
     pub const fn file_times(self) -> Sight {
         Sight { file_times_only: true, ..self }
+    }
+
+    /// The same for images that podman built.
+    pub const fn with_clock(self) -> Sight {
+        Sight { clock_allowed: true, ..self }
     }
 
     fn of(self, row: &Row) -> Row {
@@ -212,7 +220,11 @@ pub fn differences(want: &Listing, have: &Listing, sight: Sight) -> Vec<String> 
                 (Some(_), None) => "missing".to_owned(),
                 (None, _) => "not in the truth".to_owned(),
                 (Some(w), Some(h)) => {
-                    let (w, h) = (fields(&sight.of(w)), fields(&sight.of(h)));
+                    let (w, mut h) = (sight.of(w), sight.of(h));
+                    if sight.clock_allowed && w.kind == 'd' && w.mtime % 1_000_000_000 != 0 {
+                        h.mtime = w.mtime;
+                    }
+                    let (w, h) = (fields(&w), fields(&h));
                     let differing: Vec<String> = w
                         .iter()
                         .map(|(name, value)| (name, value, &h[name]))
@@ -294,6 +306,19 @@ mod tests {
         let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(rows["d/f"].sha256.as_deref(), Some(sum));
         assert_eq!(parse(&print(&rows).unwrap()).unwrap(), rows);
+    }
+
+    #[test]
+    fn only_a_fraction_of_a_second_is_a_clock() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir(top.path().join("d")).unwrap();
+        let have = list(top.path()).unwrap();
+        for (wanted, differs) in [(1, false), (3_000_000_000, true)] {
+            let mut want = have.clone();
+            want.get_mut("d").unwrap().mtime = wanted;
+            assert_eq!(differences(&want, &have, Sight::ALL.with_clock()).is_empty(), !differs, "{wanted}");
+            assert!(!differences(&want, &have, Sight::ALL).is_empty(), "{wanted}");
+        }
     }
 
     #[test]

@@ -221,6 +221,24 @@ fn a_flat_tar_unpacks_to_what_podman_shows() {
     }
 }
 
+/// Renamed over /dev/null by root, an archive would take it from everybody.
+#[test]
+fn only_regular_files_are_replaced_by_an_archive() {
+    let lab = lab_or_skip!();
+    for make in ["mknod out c 1 3", "mkfifo out", "mknod there b 7 200 && ln -s there out", "mkdir out"] {
+        let scratch = lab.scratch(Who::Root, Fs::Btrfs);
+        must(Command::new("sh").args(["-c", make]).current_dir(scratch.path()));
+        let before = tree::list(scratch.path()).unwrap();
+        for form in ["oci-archive", "docker-archive"] {
+            let to = format!("{form}:{}", scratch.path().join("out").display());
+            let ended = run(&mut root_tour(lab, &["image", "copy", "localhost/other", &to]));
+            assert_eq!(ended.code(), 10, "{make}: {form}: {}", ended.stderr);
+            assert!(ended.stderr.contains("no regular file"), "{make}: {form}: {}", ended.stderr);
+            assert_same(&before, &tree::list(scratch.path()).unwrap(), Sight::ALL, make);
+        }
+    }
+}
+
 #[test]
 fn a_flat_tar_is_taken_by_podman_import() {
     let lab = lab_or_skip!();

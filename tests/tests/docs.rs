@@ -1,25 +1,65 @@
-//! What the documents say of the code: that each test which docs/known-attacks.md names is there. It does not judge
-//! whether the test is a good one.
+//! What the documents say of the code: that each test which they name is there, and that each cell of the matrix of
+//! compatibility names one or says that there is none. It does not judge whether the test is a good one.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(top().join("docs").join(name)).unwrap()
+}
+
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The tests that are named: file and function.
+fn tests(text: &str) -> Vec<(&str, &str)> {
+    quoted(text).filter_map(|quoted| quoted.split_once("::")).filter(|(file, _)| *file != "file").collect()
+}
+
+/// The scripts that run tests.
+fn scripts(text: &str) -> Vec<&str> {
+    quoted(text).filter(|quoted| quoted.starts_with("tests/") && quoted.ends_with(".sh")).collect()
+}
+
+fn is_test(file: &str, function: &str) {
+    let path = if file.ends_with(".rs") { top().join(file) } else { top().join(format!("tests/tests/{file}.rs")) };
+    let code = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (_, after) = code.split_once(&format!("fn {function}(")).unwrap_or_else(|| panic!("no {file}::{function}"));
+    let before = &code[..code.len() - after.len()];
+    assert!(before.rsplit("fn ").nth(1).is_none_or(|text| text.contains("#[test]")), "{file}::{function} is no test");
+}
 
 #[test]
 fn tests_named_in_documents_exist() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = fs::read_to_string(top.join("docs/known-attacks.md")).unwrap();
-    let quoted = text.split('`').skip(1).step_by(2);
-    let named: Vec<_> =
-        quoted.filter_map(|quoted| quoted.split_once("::")).filter(|(file, _)| *file != "file").collect();
-    assert!(named.len() > 20, "{}", named.len());
-    for (file, function) in named {
-        let path = if file.ends_with(".rs") { top.join(file) } else { top.join(format!("tests/tests/{file}.rs")) };
-        let code = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let (_, after) = code.split_once(&format!("fn {function}(")).unwrap_or_else(|| panic!("no {file}::{function}"));
-        let before = &code[..code.len() - after.len()];
-        assert!(
-            before.rsplit("fn ").nth(1).is_none_or(|text| text.contains("#[test]")),
-            "{file}::{function} is no test"
-        );
+    for (name, at_least) in [("known-attacks.md", 20), ("compatibility.md", 40)] {
+        let text = document(name);
+        let named = tests(&text);
+        assert!(named.len() > at_least, "{name}: {}", named.len());
+        named.into_iter().for_each(|(file, function)| is_test(file, function));
+        scripts(&text).into_iter().for_each(|script| assert!(top().join(script).is_file(), "{name}: {script}"));
     }
+}
+
+#[test]
+fn every_cell_of_the_matrix_names_a_test_or_says_that_there_is_none() {
+    let text = document("compatibility.md");
+    let (matrix, _) = text.split_once("\n## Where podman does something else").unwrap();
+    let rows = matrix.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |"));
+    let mut cells = 0;
+    for row in rows {
+        // The first cell says what the row is about.
+        for cell in row.trim_matches('|').split(" | ").skip(1) {
+            assert!(
+                cell.contains("not tested") || !tests(cell).is_empty() || !scripts(cell).is_empty(),
+                "{row}: {cell}"
+            );
+            cells += 1;
+        }
+    }
+    assert!(cells > 60, "{cells}");
 }

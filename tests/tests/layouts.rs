@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use tempfile::TempDir;
 
 const IMAGE: &str = "127.0.0.1:5055/chunked:latest";
@@ -22,23 +21,8 @@ fn truth() -> Listing {
     tree::parse(&fs::read_to_string(path).expect("a fixture")).expect("lines of JSON")
 }
 
-/// A fixture, unpacked by root or in the user's namespace.
 fn unpacked(lab: &Lab, who: Who, on: Fs, fixture: &str) -> TempDir {
-    let scratch = lab.scratch(who, on);
-    // The user may not search the directory of the sources.
-    let file = scratch.path().join(fixture);
-    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture), &file).expect("a fixture");
-    let mut command = match who {
-        Who::Root => Command::new("tar"),
-        Who::User => lab.command(who, "podman"),
-    };
-    if who == Who::User {
-        command.args(["unshare", "tar"]);
-    }
-    command.args(["--warning=no-timestamp", "--zstd", "--xattrs", "--xattrs-include=*", "--numeric-owner"]);
-    must(command.arg("-C").arg(scratch.path()).arg("-xf").arg(&file));
-    fs::remove_file(file).expect("our own copy");
-    scratch
+    lab.unpack(who, on, &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture))
 }
 
 fn cstor(lab: &Lab, who: Who, location: &[&Path], arguments: &[&str]) -> Ended {

@@ -6,11 +6,13 @@ use cstor_tests::lab_or_skip;
 use cstor_tests::run::{must, run, start};
 use cstor_tests::tree::{self, Sight, assert_same};
 use rustix::process::Signal;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 #[test]
 fn sixty_four_descriptors_are_enough() {
@@ -40,6 +42,39 @@ fn a_hundred_thousand_files_in_one_layer() {
     let shown = lab.podman_shows(image);
     assert_eq!(shown.values().filter(|row| row.kind == 'f').count(), 100_000);
     assert_same(&shown, &tree::list(&out).unwrap(), Sight::PLAIN, image);
+}
+
+/// A store with a million layers, of which an image needs two: within 1 GB, and within seconds.
+#[test]
+fn a_million_layers_in_one_list() {
+    let place = TempDir::new().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/demo-store.tar.gz");
+    must(Command::new("tar").args(["--no-same-owner", "-xzf"]).arg(fixture).arg("-C").arg(place.path()));
+    let list = place.path().join("overlay-layers/layers.json");
+    let own = fs::read_to_string(&list).unwrap();
+    let mut out = BufWriter::new(File::create(&list).unwrap());
+    out.write_all(b"[").unwrap();
+    for number in 0..1_000_000 {
+        let digest = format!("{number:064x}");
+        write!(
+            out,
+            r#"{{"id":"{digest}","parent":"{:064x}","created":"2026-11-24T16:27:49.283603164Z","compressed-diff-digest":"sha256:{digest}","compressed-size":15872,"diff-digest":"sha256:{digest}","diff-size":15872,"compression":2,"uidset":[0],"gidset":[0]}},"#,
+            number + 1
+        )
+        .unwrap();
+    }
+    out.write_all(own.trim_start_matches('[').as_bytes()).unwrap();
+    drop(out);
+    assert!(fs::metadata(&list).unwrap().len() > 400_000_000);
+    let built = std::env::current_exe().unwrap();
+    let cstor = built.ancestors().nth(2).unwrap().join("cstor");
+    // More than 1 GB of address space is an allocation that fails.
+    let mut command = Command::new("prlimit");
+    command.args(["--as=1000000000", "--"]).arg(cstor).arg("--root").arg(place.path());
+    let began = Instant::now();
+    let ended = run(command.args(["image", "layers", "localhost/demo", "-q"]));
+    assert_eq!((ended.code(), ended.stdout.lines().count()), (0, 2), "{}", ended.stderr);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 /// Moments spread over a run without a pattern that could hide a gap: the fractional parts of multiples of the golden

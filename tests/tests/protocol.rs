@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -99,7 +100,7 @@ fn anything_but_a_message_ends_it() {
     let long_name = vec![b'n'; 4096];
     let sixty_five = [b"f".as_slice(); 65];
     let table: Vec<(&str, Vec<u8>, &[u8])> = vec![
-        ("an unknown message", vec![6], &[6, 0]),
+        ("an unknown message", vec![9], &[6, 0]),
         ("a second Hello", HELLO.to_vec(), &[6, 1]),
         ("a frame cut short", whole[..whole.len() - 1].to_vec(), &[6, 0]),
         ("bytes after a message", [&whole[..], &[0]].concat(), &[6, 0]),
@@ -115,6 +116,15 @@ fn anything_but_a_message_ends_it() {
         ("a handle that was never given", [&[3, 7][..], &whole[2..]].concat(), &[6, 4]),
         ("a root that was never given", [&[1, 1][..], &ID, &[0]].concat(), &[6, 4]),
         ("an id that is too short", [&[1, 0][..], &ID[1..]].concat(), &[6, 0]),
+        ("a directory that leads up", b"\x06\x00\x01\x02..".to_vec(), &[6, 0]),
+        ("a directory of no handle", vec![6, 7, 0], &[6, 4]),
+        ("a look at nothing", vec![7, 0, 0], &[6, 3]),
+        ("a look at sixty-five names", [&[7][..], &open_names(&sixty_five)[1..]].concat(), &[6, 3]),
+        ("a look in no handle", b"\x07\x07\x01\x01f".to_vec(), &[6, 4]),
+        ("an attribute without a name", b"\x08\x00\x01f\x00".to_vec(), &[6, 3]),
+        ("an attribute with a zero byte", b"\x08\x00\x01f\x01\x00".to_vec(), &[6, 3]),
+        ("an attribute of 256 bytes", [&b"\x08\x00\x01f\x80\x02"[..], &[b'x'; 256]].concat(), &[6, 3]),
+        ("an attribute in no handle", b"\x08\x07\x01f\x01x".to_vec(), &[6, 4]),
         ("a list of 2^32 names", vec![3, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], &[6, 0]),
     ];
     for (what, frame, answer) in table {
@@ -138,6 +148,47 @@ fn anything_but_a_message_ends_it() {
     // An empty datagram reads as the end of file.
     let mut helper = greeted(&root);
     helper.send(&[], &[]).unwrap();
+    assert_eq!(helper.end(), DONE);
+}
+
+/// What a layer has, and what becomes of it when it is listed, looked at, or asked for an attribute.
+#[test]
+fn directories_are_listed_and_looked_at() {
+    let (dir, root) = root();
+    let layer = dir.path().join(format!("overlay/{}/diff", "ab".repeat(32)));
+    fs::create_dir(layer.join("d")).unwrap();
+    for (name, target) in [("l", "d"), ("up", "../../../.."), ("abs", "/etc")] {
+        symlink(target, layer.join(name)).unwrap();
+    }
+    rustix::fs::setxattr(layer.join("f"), "user.note", b"hi", rustix::fs::XattrFlags::empty()).unwrap();
+    let mut helper = greeted(&root);
+    helper.send(&open_layer(), &[]).unwrap();
+    assert_eq!(helper.receive().0, [2, 0, 0]);
+    type Row<'a> = (&'a str, &'a [u8], &'a [u8], usize);
+    let table: &[Row<'_>] = &[
+        ("the layer", b"\x06\x00\x00", &[7, 0], 1),
+        ("a directory", b"\x06\x00\x01\x01d", &[7, 0], 1),
+        ("a file", b"\x06\x00\x01\x01f", &[7, 1, 5], 0),
+        ("a link", b"\x06\x00\x01\x01l", &[7, 1, 5], 0),
+        // As in a chroot: below a link that leads up is the layer itself.
+        ("below a link that leads up", b"\x06\x00\x01\x04up/d", &[7, 0], 1),
+        ("below an absolute link", b"\x06\x00\x01\x07abs/apt", &[7, 1, 0], 0),
+        ("sights", b"\x07\x00\x04\x01d\x01f\x01l\x01m", &[8, 4, 0, 0, 0, 1, 0], 3),
+        ("an attribute", b"\x08\x00\x01f\x04note", &[9, 0, 2, b'h', b'i'], 0),
+        ("a missing attribute", b"\x08\x00\x01f\x04none", &[9, 1, 4, 122], 0),
+        ("an attribute of a link", b"\x08\x00\x01l\x04note", &[9, 1, 1], 0),
+    ];
+    for (what, frame, answer, fds) in table {
+        helper.send(frame, &[]).unwrap();
+        let (bytes, received) = helper.receive();
+        assert_eq!((bytes.as_slice(), received.len()), (*answer, *fds), "{what}");
+        for fd in received {
+            let flags = rustix::fs::fcntl_getfl(&fd).unwrap();
+            assert_eq!(flags.contains(OFlags::PATH), frame[0] == 7, "{what}");
+            assert!(flags.contains(OFlags::PATH) || flags & OFlags::ACCMODE == OFlags::RDONLY, "{what}");
+        }
+    }
+    helper.send(&[5], &[]).unwrap();
     assert_eq!(helper.end(), DONE);
 }
 
@@ -171,7 +222,7 @@ fn random_bytes_never_crash_it() {
             let mut frame: Vec<u8> = bytes.by_ref().take(length).collect();
             // Half of them begin like a message.
             if frame[0] < 128 {
-                frame[0] %= 6;
+                frame[0] %= 9;
             }
             if helper.send(&frame, &[]).is_err() {
                 break;

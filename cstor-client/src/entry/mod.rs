@@ -7,6 +7,7 @@ mod archive;
 mod assemble;
 mod chunked;
 pub(crate) mod crc64;
+mod decoder;
 mod header;
 mod pax;
 mod sparse;
@@ -16,6 +17,7 @@ pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
 pub use chunked::ChunkedError;
 pub(crate) use chunked::{Chunked, Digests};
+pub(crate) use decoder::{Decoder, DecoderError};
 pub use header::{Header, HeaderError, Kind, Time, Xattr};
 
 use crate::digest::Digest;

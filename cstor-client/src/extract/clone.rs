@@ -47,6 +47,8 @@ pub(super) enum FillError {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fill<'a> {
     pub(super) from: BorrowedFd<'a>,
+    /// Where the contents begin in it; to be cloned, they must be all of it.
+    pub(super) start: u64,
     pub(super) to: BorrowedFd<'a>,
     pub(super) content: Content,
 }
@@ -94,7 +96,8 @@ impl<'a> Filler<'a> {
         Ok(Filled::Copied)
     }
 
-    fn copy(&mut self, file: Fill<'_>) -> Result<(), FillError> {
+    /// Fills an empty file by reading and writing, and never clones.
+    pub(super) fn copy(&mut self, file: Fill<'_>) -> Result<(), FillError> {
         let end = self.read(file, |offset, bytes| {
             let written = write_at(file.to, bytes, offset);
             written.map(drop).map_err(|errno| FillError::Destination("write a file", errno))
@@ -129,10 +132,10 @@ impl<'a> Filler<'a> {
                 self.check_interrupt()?;
                 let room = usize::try_from(stop - offset).unwrap_or(BUFFER).min(BUFFER);
                 let Some(buffer) = self.buffer.get_mut(..room) else { break };
-                let length = retry_on_intr(|| pread(file.from, &mut *buffer, offset)).map_err(source)?;
+                let length = retry_on_intr(|| pread(file.from, &mut *buffer, file.start + offset)).map_err(source)?;
                 let bytes = buffer.get(..length).unwrap_or_default();
                 if bytes.is_empty() {
-                    return Err(FillError::Source(ContentProblem::Size { found: offset, wanted: file.content.size }));
+                    return Err(FillError::Source(ContentProblem::size(file.content, offset)));
                 }
                 sum.update(bytes);
                 data(offset, bytes)?;
@@ -162,8 +165,8 @@ fn cannot_clone(errno: Errno) -> bool {
 
 /// Where data begins at or after `offset`; the end where there is only a hole.
 fn next_data(file: Fill<'_>, offset: u64) -> Result<u64, Errno> {
-    match seek(file.from, SeekFrom::Data(offset)) {
-        Ok(start) => Ok(start.clamp(offset, file.content.size)),
+    match seek(file.from, SeekFrom::Data(file.start + offset)) {
+        Ok(data) => Ok(data.saturating_sub(file.start).clamp(offset, file.content.size)),
         Err(Errno::NXIO) => Ok(file.content.size),
         // A file system that knows no holes.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
@@ -176,8 +179,8 @@ fn next_hole(file: Fill<'_>, offset: u64) -> Result<u64, Errno> {
     if offset >= file.content.size {
         return Ok(file.content.size);
     }
-    match seek(file.from, SeekFrom::Hole(offset)) {
-        Ok(stop) if stop > offset => Ok(stop.min(file.content.size)),
+    match seek(file.from, SeekFrom::Hole(file.start + offset)) {
+        Ok(hole) if hole > file.start + offset => Ok((hole - file.start).min(file.content.size)),
         Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => Ok(file.content.size),
         Err(errno) => Err(errno),
     }
@@ -213,7 +216,7 @@ mod tests {
             if size == 1 {
                 write_at(from.as_fd(), b"x", 0).unwrap();
             }
-            let file = Fill { from: from.as_fd(), to: to.as_fd(), content };
+            let file = Fill { from: from.as_fd(), start: 0, to: to.as_fd(), content };
             let ended = filler.fill(file, &AtomicBool::new(false));
             assert!(matches!(ended, Err(FillError::Interrupted)), "{size}: {ended:?}");
         }

@@ -153,7 +153,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
         filler: &mut Filler<'_>,
     ) -> Result<(), FillError> {
         if opened.size != file.size {
-            return Err(FillError::Source(ContentProblem::Size { found: opened.size, wanted: file.size }));
+            return Err(FillError::Source(ContentProblem::size(file.content, opened.size)));
         }
         let never = AtomicBool::new(false);
         let uncloneable = self.uncloneable.get(file.inode.layer()).unwrap_or(&never);

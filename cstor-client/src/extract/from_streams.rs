@@ -1,5 +1,5 @@
-//! Contents of planned files out of splitfdstreams: files come from beside a stream, and what stands in one is kept
-//! aside in a single file without a name until it is known what survives.
+//! Contents of planned files out of streams: what stands in one is kept aside (`aside.rs`) until it is known what
+//! survives; of a splitfdstream, files come from beside it.
 //!
 //! Files are asked for once, in the order of the streams and of their numbers, and only those that survive: whoever
 //! gives them needs to hold few open at a time.
@@ -10,26 +10,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat2, unlinkat};
-use rustix::io::{Errno, pread, retry_on_intr};
+use rustix::fs::fstat;
+use rustix::io::Errno;
 
-use super::clone::{FillError, Filler, write_at};
-use super::destination::{CONFINED, Staging};
+use super::aside::Aside;
+use super::clone::{FillError, Filler};
+use super::destination::Staging;
 use super::error::ExtractError;
+use super::meta::Policy;
 use super::place::{File, Placer};
-use super::plan::MAX_BYTES;
-use super::report::{Counters, Report, Silent};
+use super::report::{Counters, Progress, Report, Silent};
 use super::{Extractor, report};
 use crate::chain::MAX_LAYERS;
-use crate::entry::Member;
+use crate::entry::{Entry, Kind, Member, Piece};
 use crate::layer::ContentProblem;
-use crate::merge::{FinalTree, InodeId};
+use crate::merge::{FinalTree, InodeId, MergeProblem};
 use crate::sink::splitfd::{FileSupply, Members, Place, Reader, SplitFdError};
 
 /// What is read or written at a time.
 const PIECE: usize = 256 * 1024;
-/// Under which name the file for contents is made, before it loses it.
-const ASIDE: &str = "contents";
 
 /// Extracts layers that come as splitfdstreams, the base first, each with its external files.
 ///
@@ -55,37 +54,150 @@ pub fn extract<R: Read, F: FileSupply>(
     destination: impl AsRef<Path>,
     extractor: &Extractor,
 ) -> Result<Report, ExtractError> {
-    let staging = Staging::create(destination.as_ref(), extractor.options.replace)?;
-    let mut aside = Aside::create(staging.root())?;
-    let mut tree = FinalTree::new();
-    let (mut supplies, mut contents) = (Vec::new(), HashMap::new());
+    let mut streams = Streams::begin(destination.as_ref(), extractor, &Silent)?;
+    let mut supplies = Vec::new();
     for (stream, files) in layers {
-        let layer = supplies.len();
-        if layer == MAX_LAYERS {
+        if supplies.len() == MAX_LAYERS {
             return Err(ExtractError::stream(SplitFdError::TooManyStreams { limit: MAX_LAYERS }));
         }
-        let stream = Reader::new(stream, files.count());
-        read(&mut tree, layer as u16, stream, &mut aside, &mut contents, &extractor.interrupt)?;
+        streams.lay(&mut Members::new(Reader::new(stream, files.count())))?;
         supplies.push(files);
     }
-    let (policy, counters) = (extractor.policy(), Counters::default());
-    let plan = extractor.plan(&tree, &policy)?;
-    if let Some(hook) = &extractor.before_placing {
-        hook.call(Vec::new(), &staging)?;
+    streams.place(supplies, false)
+}
+
+/// One layer as it comes: its members, and the contents of the last one.
+pub(crate) trait Stream {
+    /// The next member, then once what follows them, then none.
+    fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError>;
+
+    /// The number of the file that stands for the contents of this member, which is the last one; none if they are in
+    /// the stream.
+    fn file(&mut self, _: &Entry) -> Result<Option<u32>, ExtractError> {
+        Ok(None)
     }
-    let placer = Placer {
-        tree: &tree,
-        plan: &plan,
-        options: &extractor.options,
-        policy,
-        root: staging.root(),
-        counters: &counters,
-        progress: &Silent,
-        interrupt: &extractor.interrupt,
-    };
-    placer.place(|| FromStreams { placer: &placer, aside: &aside, contents: &contents, supplies }.place_files())?;
-    staging.publish()?;
-    Ok(report(&plan, &counters, false))
+
+    /// The next piece of the contents that are in the stream; none at their end.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ExtractError>;
+
+    /// The error for a member that has no place among the others.
+    fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ExtractError;
+}
+
+impl<R: Read> Stream for Members<Reader<R>> {
+    fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError> {
+        Members::next_entry(self).map_err(ExtractError::stream)
+    }
+
+    fn file(&mut self, entry: &Entry) -> Result<Option<u32>, ExtractError> {
+        Members::file(self, entry).map_err(ExtractError::stream)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ExtractError> {
+        let length = Members::read(self, buffer).map_err(ExtractError::stream)?;
+        Ok((length > 0).then_some(Piece::Data(length)))
+    }
+
+    fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ExtractError {
+        ExtractError::stream(SplitFdError::Member { name: name.to_vec(), problem })
+    }
+}
+
+/// Layers that come as streams: the tree that those read so far make, and where the contents of its files are.
+pub(crate) struct Streams<'e> {
+    extractor: &'e Extractor,
+    progress: &'e dyn Progress,
+    policy: Policy,
+    // Before the destination, so that it is closed when that is removed.
+    aside: Aside,
+    staging: Staging,
+    confined: bool,
+    tree: FinalTree,
+    layers: u16,
+    contents: HashMap<InodeId, At>,
+}
+
+impl<'e> Streams<'e> {
+    pub(crate) fn begin(
+        destination: &Path,
+        extractor: &'e Extractor,
+        progress: &'e dyn Progress,
+    ) -> Result<Streams<'e>, ExtractError> {
+        let staging = Staging::create(destination, extractor.options.replace)?;
+        let aside = Aside::create(staging.root())?;
+        // Looks at the umask, which a sandbox may hide.
+        let policy = extractor.policy();
+        let (tree, contents) = (FinalTree::new(), HashMap::new());
+        Ok(Streams { extractor, progress, policy, aside, staging, confined: false, tree, layers: 0, contents })
+    }
+
+    /// Calls the hook of the extractor now, for streams of which everything is open, instead of before placing.
+    pub(crate) fn confine(&mut self) -> Result<(), ExtractError> {
+        let hook = self.extractor.before_placing.as_ref().filter(|_| !self.confined);
+        self.confined = true;
+        hook.map_or(Ok(()), |hook| hook.call(Vec::new(), &self.staging))
+    }
+
+    /// Reads a stream to its end and lays its tree over those before it; gives the number of its members.
+    pub(crate) fn lay(&mut self, stream: &mut impl Stream) -> Result<u64, ExtractError> {
+        let Streams { extractor, aside, tree, contents, .. } = self;
+        let interrupt = &extractor.interrupt;
+        let wanted = || if interrupt.load(Ordering::Relaxed) { Err(ExtractError::Interrupted) } else { Ok(()) };
+        let (mut buffer, mut members) = (vec![0; PIECE], 0);
+        tree.lay(self.layers, |upper| -> Result<(), ExtractError> {
+            while let Some(entry) = stream.next_entry()? {
+                wanted()?;
+                let file = stream.file(&entry)?;
+                let at = file.map_or(At::Aside(aside.end()), At::External);
+                if let Some(member) = &entry.member {
+                    members += 1;
+                    let inode = upper.add(member).map_err(|problem| stream.misplaced(&member.header.path, problem))?;
+                    if let Some(inode) = inode.filter(|_| has_contents(member)) {
+                        contents.insert(inode, at);
+                    }
+                }
+                if at != At::Aside(aside.end()) {
+                    continue;
+                }
+                // What follows the last member, and the records of a global header, are nobody's contents.
+                let keep = entry.member.as_ref().is_some_and(has_contents);
+                while let Some(piece) = stream.read(&mut buffer)? {
+                    wanted()?;
+                    match piece {
+                        Piece::Data(length) if keep => aside.append(buffer.get(..length).unwrap_or_default())?,
+                        Piece::Hole(length) if keep => aside.append_hole(length)?,
+                        Piece::Data(_) | Piece::Hole(_) => {}
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        self.layers = self.layers.saturating_add(1);
+        Ok(members)
+    }
+
+    /// Places what survives. Each stream's files come from its supply; `verified` says whether what stood in the streams
+    /// was held against digests.
+    pub(crate) fn place<F: FileSupply>(mut self, supplies: Vec<F>, verified: bool) -> Result<Report, ExtractError> {
+        let plan = self.extractor.plan(&self.tree, &self.policy)?;
+        self.confine()?;
+        let Streams { extractor, progress, policy, staging, aside, tree, contents, .. } = self;
+        let counters = Counters::default();
+        progress.planned(plan.files, plan.bytes);
+        let placer = Placer {
+            tree: &tree,
+            plan: &plan,
+            options: &extractor.options,
+            policy,
+            root: staging.root(),
+            counters: &counters,
+            progress,
+            interrupt: &extractor.interrupt,
+        };
+        placer.place(|| FromStreams { placer: &placer, aside: &aside, contents: &contents, supplies }.place_files())?;
+        staging.publish()?;
+        Ok(report(&plan, &counters, verified))
+    }
 }
 
 /// Where the contents of a file are.
@@ -97,51 +209,8 @@ enum At {
     External(u32),
 }
 
-/// Reads a stream to its end and lays its tree over those before it.
-fn read<R: Read>(
-    tree: &mut FinalTree,
-    layer: u16,
-    stream: Reader<R>,
-    aside: &mut Aside,
-    contents: &mut HashMap<InodeId, At>,
-    interrupt: &AtomicBool,
-) -> Result<(), ExtractError> {
-    let (mut members, mut buffer) = (Members::new(stream), vec![0; PIECE]);
-    let wanted = || if interrupt.load(Ordering::Relaxed) { Err(ExtractError::Interrupted) } else { Ok(()) };
-    tree.lay(layer, |upper| {
-        while let Some(entry) = members.next_entry().map_err(ExtractError::stream)? {
-            wanted()?;
-            let file = members.file(&entry).map_err(ExtractError::stream)?;
-            let at = file.map_or(At::Aside(aside.size), At::External);
-            if let Some(member) = &entry.member {
-                let misplaced = |problem| SplitFdError::Member { name: member.header.path.clone(), problem };
-                let inode = upper.add(member).map_err(|problem| ExtractError::stream(misplaced(problem)))?;
-                if let Some(inode) = inode.filter(|_| has_contents(member)) {
-                    contents.insert(inode, at);
-                }
-            }
-            if at != At::Aside(aside.size) {
-                continue;
-            }
-            let keep = entry.member.as_ref().is_some_and(has_contents);
-            loop {
-                wanted()?;
-                let length = members.read(&mut buffer).map_err(ExtractError::stream)?;
-                if length == 0 {
-                    break;
-                }
-                // What follows the last member, and the records of a global header, are nobody's contents.
-                if keep {
-                    aside.append(buffer.get(..length).unwrap_or_default())?;
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
 fn has_contents(member: &Member) -> bool {
-    member.content.is_some() && member.header.kind == crate::entry::Kind::File
+    member.content.is_some() && member.header.kind == Kind::File
 }
 
 struct FromStreams<'p, 'a, F> {
@@ -198,7 +267,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             match external {
                 Some(fd) => placer.fill(file, fd, created, filler, uncloneable)?,
                 None => {
-                    aside.copy(offset.unwrap_or_default(), file.size, created, || filler.check_interrupt())?;
+                    aside.copy(offset.unwrap_or_default(), file.content, created, filler)?;
                     Counters::add(&placer.counters.copied_bytes, file.size);
                 }
             }
@@ -216,54 +285,5 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             FillError::Source(_) => broken(Errno::IO.into()),
             FillError::Destination(action, errno) => failed(action, errno),
         })
-    }
-}
-
-/// Contents that stood in a stream, one after the other, on the file system of the result.
-struct Aside {
-    file: OwnedFd,
-    size: u64,
-}
-
-impl Aside {
-    fn create(root: BorrowedFd<'_>) -> Result<Aside, ExtractError> {
-        let failed = |errno| ExtractError::destination(ASIDE.as_bytes(), "keep contents aside", errno);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat2(root, ASIDE, flags, Mode::from(0o600), CONFINED).map_err(failed)?;
-        unlinkat(root, ASIDE, AtFlags::empty()).map_err(failed)?;
-        Ok(Aside { file, size: 0 })
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
-        if self.size > MAX_BYTES {
-            return Err(ExtractError::TooMuch { bytes: self.size, limit: MAX_BYTES });
-        }
-        self.size = write_at(self.file.as_fd(), bytes, self.size)
-            .map_err(|errno| ExtractError::destination(ASIDE.as_bytes(), "keep contents aside", errno))?;
-        Ok(())
-    }
-
-    fn copy(
-        &self,
-        offset: u64,
-        size: u64,
-        to: BorrowedFd<'_>,
-        check: impl Fn() -> Result<(), FillError>,
-    ) -> Result<(), FillError> {
-        let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).min(PIECE)];
-        let mut copied = 0;
-        while copied < size {
-            check()?;
-            let room = usize::try_from(size - copied).unwrap_or(PIECE).min(buffer.len());
-            let space = buffer.get_mut(..room).unwrap_or_default();
-            let length = retry_on_intr(|| pread(&self.file, &mut *space, offset + copied))
-                .map_err(|errno| FillError::Destination("read contents kept aside", errno))?;
-            if length == 0 {
-                return Err(FillError::Destination("read contents kept aside", Errno::IO));
-            }
-            copied = write_at(to, space.get(..length).unwrap_or_default(), copied)
-                .map_err(|errno| FillError::Destination("write a file", errno))?;
-        }
-        Ok(())
     }
 }

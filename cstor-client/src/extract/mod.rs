@@ -3,6 +3,7 @@
 //! `plan.rs` decides what there is to do, `destination.rs` where it grows, `place.rs` does it, with contents from a
 //! store (`from_chain.rs`) or from streams (`from_streams.rs`); `clone.rs` and `meta.rs` are about one file. Nothing is ever overwritten, and nothing is left after an error.
 
+mod aside;
 mod clone;
 mod destination;
 mod error;
@@ -34,10 +35,10 @@ pub use report::{Losses, Progress, Report, Silent};
 
 use crate::chain::Chain;
 use crate::descriptors::descriptor_limit;
-use crate::image::Image;
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree};
 use crate::source::Escalating;
+use crate::target::Target;
 use destination::Staging;
 use from_chain::FromChain;
 use hook::Hook;
@@ -167,7 +168,8 @@ impl Extractor {
     /// but no thread has been started and nothing placed: the moment to confine the process. An error of it ends
     /// the extraction.
     ///
-    /// From then on no helper is started for this store, also not for a file that is refused against expectation.
+    /// From then on no helper is started for this store, also not for a file that is refused against expectation. An
+    /// extraction that has its image from another program says itself when that moment is.
     pub fn before_placing(
         mut self,
         action: impl Fn(&Reach<'_>) -> io::Result<()> + Send + Sync + 'static,
@@ -176,9 +178,9 @@ impl Extractor {
         self
     }
 
-    /// Extracts an image to a directory that does not exist or is empty.
-    pub fn extract(&self, image: &Image, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
-        self.extract_with(image, destination.as_ref(), &Silent)
+    /// Extracts an image or a container to a directory that does not exist or is empty.
+    pub fn extract(&self, target: impl Into<Target>, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
+        self.extract_with(target, destination.as_ref(), &Silent)
     }
 
     /// Extracts what one layer has of its own, without those below it; its whiteouts leave nothing.
@@ -188,14 +190,14 @@ impl Extractor {
         self.place(&chain, &tree, destination.as_ref(), &Silent)
     }
 
-    /// Extracts an image, telling `progress` how it comes along.
+    /// Extracts an image or a container, telling `progress` how it comes along.
     pub fn extract_with(
         &self,
-        image: &Image,
+        target: impl Into<Target>,
         destination: &Path,
         progress: &dyn Progress,
     ) -> Result<Report, ExtractError> {
-        let mut chain = image.open_chain()?;
+        let mut chain = target.into().open_chain()?;
         let layers = chain.layers().len();
         let tree = merge::merge(&mut chain, &mut |done, entries| progress.layer_read(done, layers, entries))?;
         self.place(&chain, &tree, destination, progress)
@@ -237,7 +239,8 @@ impl Extractor {
         }
         placer.place(|| contents.place_files(&mut source, threads))?;
         staging.publish()?;
-        let verified = self.options.verify || Counters::get(&counters.reflinked_bytes) == 0;
+        let verified =
+            plan.without_checksum == 0 && (self.options.verify || Counters::get(&counters.reflinked_bytes) == 0);
         Ok(report(&plan, &counters, verified))
     }
 
@@ -270,6 +273,7 @@ fn report(plan: &Plan, counters: &Counters, verified: bool) -> Report {
         reflinked_bytes: Counters::get(&counters.reflinked_bytes),
         copied_bytes: Counters::get(&counters.copied_bytes),
         through_helper: Counters::get(&counters.through_helper),
+        without_checksum: plan.without_checksum,
         verified,
         losses: plan.losses,
     }

@@ -17,10 +17,10 @@ use super::clone::{Fill, FillError, Filled, Filler};
 use super::destination::{CONFINED, open_dir};
 use super::error::ExtractError;
 use super::meta::Policy;
-use super::plan::{Plan, PlannedDir, Step, join};
+use super::plan::{Plan, PlannedDir, Step};
 use super::report::{Counters, Progress};
 use crate::entry::Content;
-use crate::merge::{FinalTree, Inode, InodeId};
+use crate::merge::{FinalTree, Inode, InodeId, join};
 
 /// Everything that placing needs to know, except where contents come from.
 pub(super) struct Placer<'a> {
@@ -98,7 +98,7 @@ impl<'a> Placer<'a> {
         filler: &mut Filler<'_>,
         uncloneable: &AtomicBool,
     ) -> Result<(), FillError> {
-        let counter = match filler.fill(Fill { from, to, content: file.content }, uncloneable)? {
+        let counter = match filler.fill(Fill { from, start: 0, to, content: file.content }, uncloneable)? {
             Filled::Cloned => &self.counters.reflinked_bytes,
             Filled::Copied => &self.counters.copied_bytes,
         };

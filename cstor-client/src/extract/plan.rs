@@ -11,7 +11,7 @@ use super::error::ExtractError;
 use super::meta::{Policy, Target};
 use super::report::Losses;
 use crate::entry::Content;
-use crate::merge::{FinalTree, Inode, InodeId, InodeKind, Meta};
+use crate::merge::{FinalTree, Inode, InodeId, InodeKind, Meta, join};
 
 /// All contents together; more is a mistake, or an attempt to fill a disk with clones.
 pub(super) const MAX_BYTES: u64 = 16 << 40;
@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) symlinks: u64,
     pub(super) hard_links: u64,
     pub(super) losses: Losses,
+    /// Files with contents of which no checksum is known.
+    pub(super) without_checksum: u64,
     /// Whether some file is out of reach for its owner's rights, so that the helper will be needed.
     pub(super) needs_helper: bool,
 }
@@ -146,10 +148,11 @@ impl Plan {
         let mut target = Target::Other;
         match inode.kind {
             InodeKind::Dir(_) => target = Target::FileOrDir,
-            InodeKind::File { size, .. } => {
+            InodeKind::File { size, crc, digest } => {
                 target = Target::FileOrDir;
                 self.files += 1;
                 self.bytes = self.bytes.saturating_add(size);
+                self.without_checksum += u64::from(size > 0 && crc.is_none() && digest.is_none());
             }
             InodeKind::Symlink(_) => self.symlinks += 1,
             InodeKind::Fifo => {}
@@ -200,11 +203,6 @@ fn may(meta: &Meta, right: u32) -> bool {
         _ => 0,
     };
     meta.mode >> shift & right != 0
-}
-
-/// A path one component longer.
-pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
 }
 
 /// The place of a file in its layer: the same as in the result.

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat2, un
 use rustix::io::Errno;
 
 use super::destination::{CONFINED, open_dir};
-use super::plan::join;
+use crate::merge::join;
 
 /// Removes `name` in `parent` with everything below it.
 pub(super) fn sweep(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {

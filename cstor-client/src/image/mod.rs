@@ -1,6 +1,5 @@
 //! One image of a store: its names, manifest and configuration, and the layers that make it up.
 
-mod flat;
 pub mod listing;
 pub(crate) mod manifest;
 pub(crate) mod reference;
@@ -13,7 +12,8 @@ use crate::chain::Chain;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, ErrorKind};
 use crate::layer::Layer;
-use crate::merge::{self, FinalTree};
+use crate::merge::FinalTree;
+use crate::rootfs;
 use crate::store::{ImageRecord, Shared, Snapshot, StoreError};
 use crate::toc::Toc;
 
@@ -82,24 +82,19 @@ impl Image {
 
     /// The files that a container of it would see, from the headers alone: no file is opened.
     pub fn tree(&self) -> Result<FinalTree, Error> {
-        let mut chain = self.open_chain()?;
-        merge::merge(&mut chain, &mut |_, _| {})
+        rootfs::tree(self.open_chain()?)
     }
 
     /// Its table of contents: the files that a container of it would see. With the digests of their contents
     /// if `digests` is set, else without opening any.
     pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
-        let mut chain = self.open_chain()?;
-        let tree = merge::merge(&mut chain, &mut |_, _| {})?;
-        Toc::of_tree(&tree, &chain, digests)
+        rootfs::toc(self.open_chain()?, digests)
     }
 
     /// Writes its merged files as one tar: sorted, in PAX format, the same bytes for the same image. Every
     /// file is held against its checksum; what was written before an error is not the image.
     pub fn export(&self, out: impl Write) -> Result<u64, Error> {
-        let mut chain = self.open_chain()?;
-        let tree = merge::merge(&mut chain, &mut |_, _| {})?;
-        flat::write(&tree, &chain, out)
+        rootfs::export(self.open_chain()?, out)
     }
 
     /// Opens its layers for reading.

@@ -1,17 +1,21 @@
-//! The members of a layer in the order of its tar, whatever describes them: a tar-split file or a table of contents.
+//! The members of a layer in the order of its tar, whatever describes them: a tar-split file, a table of contents, or
+//! its directory alone.
 
 use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::vec;
 
 use cstor_proto::LayerId;
 
+use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
 use crate::chain::{Chain, ChainLayer, Members};
-use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry};
+use crate::disk;
+use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
 use crate::error::Error;
-use crate::source::FileSource;
-use crate::store::{LayerPart, StoreError};
+use crate::source::{Escalating, FileSource};
+use crate::store::{LayerPart, StoreError, additional_layers};
 use crate::tarsplit::TarSplitReader;
 
 /// The members of a layer, read as they are asked for.
@@ -24,6 +28,8 @@ pub struct Entries {
 enum Description {
     TarSplit(Box<TarSplit>),
     Toc(Chunked),
+    Blob(Box<Blob>),
+    Disk(vec::IntoIter<Member>),
 }
 
 struct TarSplit {
@@ -35,7 +41,7 @@ struct TarSplit {
 }
 
 /// The entries of the layer at `place` of a chain.
-pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut dyn FileSource) -> Result<Entries, Error> {
+pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalating) -> Result<Entries, Error> {
     let opened = chain.take_description(place);
     let Some(layer) = chain.layers().get(place) else {
         return Err(StoreError::NoLayer { reference: String::new() }.into());
@@ -43,6 +49,16 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut dyn Fil
     let record = &layer.record;
     let description = match (layer.members, opened) {
         (Members::Toc, opened) => Description::Toc(read_toc(chain, layer, opened)?),
+        (Members::Blob, opened) => {
+            let blob = match opened {
+                Some(blob) => Some(blob),
+                None => additional_layers::find(chain.shared(), record)?.and_then(|layer| layer.blob),
+            };
+            let blob = blob.ok_or(StoreError::Vanished { layer: record.id })?;
+            let error = |problem: BlobError| ReadError { layer: record.id, name: None, problem: problem.into() };
+            Description::Blob(Box::new(Blob::open(blob).map_err(error)?))
+        }
+        (Members::Disk, _) => Description::Disk(disk::members(chain, layer, source)?.into_iter()),
         (Members::TarSplit, opened) => {
             let file = match opened {
                 Some(file) => file,
@@ -78,9 +94,13 @@ fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Resul
 }
 
 impl Entries {
-    /// Whether they add up to the layer's tar.
-    pub(crate) fn are_exact(&self) -> bool {
-        !matches!(self.description, Some(Description::Toc(_)))
+    /// Why they do not add up to the layer's tar; none where they do.
+    pub(crate) fn inexact(&self) -> Option<ReadProblem> {
+        match self.description {
+            Some(Description::Toc(_)) => Some(ReadProblem::TocOnly),
+            Some(Description::Disk(_)) => Some(ReadProblem::NoTar),
+            Some(Description::TarSplit(_) | Description::Blob(_)) | None => None,
+        }
     }
 }
 
@@ -140,6 +160,20 @@ impl Iterator for Entries {
                 Some(Err((name, error))) => Some(Err(ReadError { layer, name: Some(name), problem: error.into() })),
                 None => Some(Ok(Entry { raw: Vec::new(), member: None })),
             },
+            Description::Blob(mut blob) => match blob.next_entry() {
+                Ok(entry) => {
+                    let is_member = entry.as_ref().is_some_and(|entry| entry.member.is_some());
+                    self.description = is_member.then_some(Description::Blob(blob));
+                    entry.map(Ok)
+                }
+                Err(problem) => Some(Err(ReadError { layer, name: None, problem: problem.into() })),
+            },
+            Description::Disk(mut members) => {
+                let member = members.next();
+                // What follows the last member ends them.
+                self.description = member.is_some().then_some(Description::Disk(members));
+                Some(Ok(Entry { raw: Vec::new(), member }))
+            }
         }
     }
 }

@@ -4,8 +4,10 @@ use std::io;
 
 use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
 
+use super::BlobError;
 use crate::digest::Digest;
-use crate::entry::{ChunkedError, HeaderError};
+use crate::disk::DiskError;
+use crate::entry::{ArchiveProblem, ChunkedError, Content, HeaderError};
 use crate::error::{ErrorKind, kind_of_io};
 use crate::tarsplit::{LineError, TarSplitError};
 
@@ -34,6 +36,15 @@ pub enum ReadProblem {
     /// A layer of which nobody has the tar.
     #[error("only its table of contents was pulled: the tar cannot be rebuilt, only extracted")]
     TocOnly,
+    /// The tar in an additional layer store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A layer that nothing describes but its directory.
+    #[error("a container writes to it, so there is no tar of it to rebuild")]
+    NoTar,
+    /// A file of such a layer.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A header.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -97,6 +108,14 @@ pub enum ContentProblem {
     /// It could not be read.
     #[error("its contents cannot be read: {0}")]
     Read(#[source] io::Error),
+    /// It has another size than when its directory was read.
+    #[error("it had {wanted} bytes a moment ago, and has {found} now")]
+    Changed {
+        /// Now.
+        found: u64,
+        /// Before.
+        wanted: u64,
+    },
     /// It disappeared with its layer.
     #[error("its layer was removed while it was read")]
     Vanished,
@@ -111,6 +130,8 @@ impl ReadError {
             ReadProblem::Content(ContentProblem::Refused(Refusal::Unmapped)) => {
                 Some("extend the ranges in /etc/subuid and /etc/subgid, then `podman system migrate`")
             }
+            ReadProblem::NoTar => Some("commit the container with podman first, or extract it"),
+            ReadProblem::Disk(ref problem) => problem.advice(),
             ReadProblem::TocOnly => Some("pull the image in full, without enable_partial_images"),
             _ => None,
         }
@@ -126,11 +147,18 @@ impl ReadError {
             ReadProblem::Header(HeaderError::Type(_))
             | ReadProblem::Chunked(ChunkedError::Version(_))
             | ReadProblem::Sparse
+            | ReadProblem::NoTar
             | ReadProblem::TocOnly => ErrorKind::Unsupported,
             ReadProblem::Chunked(ChunkedError::Read(error)) => kind_of_io(error),
+            ReadProblem::Blob(
+                BlobError::Compression(_) | BlobError::Tar(ArchiveProblem::Header(HeaderError::Type(_))),
+            ) => ErrorKind::Unsupported,
+            ReadProblem::Blob(BlobError::Read(error)) if error.raw_os_error().is_some() => kind_of_io(error),
+            ReadProblem::Disk(problem) => problem.kind(),
             ReadProblem::Content(problem) => problem.kind(),
             ReadProblem::TarSplit(_)
             | ReadProblem::Chunked(_)
+            | ReadProblem::Blob(_)
             | ReadProblem::Header(_)
             | ReadProblem::Name(_)
             | ReadProblem::Total { .. }
@@ -140,13 +168,25 @@ impl ReadError {
 }
 
 impl ContentProblem {
+    /// For contents of another size than they should have: damage, unless nothing but the disk said so.
+    pub(crate) fn size(content: Content, found: u64) -> ContentProblem {
+        let wanted = content.size;
+        match content {
+            Content { crc: None, digest: None, .. } => ContentProblem::Changed { found, wanted },
+            _ => ContentProblem::Size { found, wanted },
+        }
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
-            ContentProblem::Refused(Refusal::NotFound | Refusal::NotRegular) => ErrorKind::Corrupt,
+            ContentProblem::Refused(Refusal::NotFound | Refusal::NotRegular | Refusal::NotDirectory) => {
+                ErrorKind::Corrupt
+            }
             ContentProblem::Refused(Refusal::Unmapped | Refusal::Denied) => ErrorKind::Permission,
+            ContentProblem::Refused(Refusal::Busy) => ErrorKind::Limit,
             ContentProblem::Refused(Refusal::Io(errno)) => kind_of_io(&io::Error::from_raw_os_error(*errno)),
             ContentProblem::Read(error) => kind_of_io(error),
-            ContentProblem::Vanished => ErrorKind::Changed,
+            ContentProblem::Vanished | ContentProblem::Changed { .. } => ErrorKind::Changed,
             ContentProblem::Size { .. } | ContentProblem::Crc { .. } | ContentProblem::Digest { .. } => {
                 ErrorKind::Corrupt
             }

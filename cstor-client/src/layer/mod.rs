@@ -1,5 +1,6 @@
 //! One layer of a store: what layers.json says of it, and the ways to its members and files.
 
+mod blob;
 mod entries;
 mod error;
 mod sum;
@@ -21,6 +22,7 @@ use crate::source::{Escalating, FileSource};
 use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
 use crate::toc::Toc;
 
+pub use blob::BlobError;
 pub use entries::Entries;
 pub(crate) use entries::open_entries;
 pub use error::{ContentProblem, ReadError, ReadProblem};

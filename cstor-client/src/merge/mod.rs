@@ -13,9 +13,9 @@ mod whiteout;
 
 pub use error::{MergeError, MergeProblem};
 pub(crate) use layer_tree::LayerTree;
-pub(crate) use tree::InodeId;
 pub use tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
-pub(crate) use whiteout::is_marker;
+pub(crate) use tree::{InodeId, join};
+pub(crate) use whiteout::{Meaning, classify, is_marker};
 
 use crate::chain::Chain;
 use crate::error::Error;
@@ -25,9 +25,19 @@ use crate::source::Escalating;
 /// Merges the layers of a chain. `progress` is told of each layer: how many are done, and its entries.
 pub(crate) fn merge(chain: &mut Chain, progress: &mut dyn FnMut(usize, u64)) -> Result<FinalTree, Error> {
     let mut source = Escalating::new(chain.shared());
+    merge_below(chain, chain.layers().len(), &mut source, progress)
+}
+
+/// Merges the layers of a chain below the one at `top`.
+pub(crate) fn merge_below(
+    chain: &mut Chain,
+    top: usize,
+    source: &mut Escalating,
+    progress: &mut dyn FnMut(usize, u64),
+) -> Result<FinalTree, Error> {
     let mut tree = FinalTree::new();
-    for place in 0..chain.layers().len() {
-        let entries = open_entries(chain, place, &mut source)?;
+    for place in 0..top {
+        let entries = open_entries(chain, place, source)?;
         let Some(layer) = chain.layers().get(place) else { break };
         let id = layer.record.id;
         let mut count = 0;

@@ -156,6 +156,11 @@ impl Inode {
     pub(crate) fn is_dir(&self) -> bool {
         matches!(self.kind, InodeKind::Dir(_))
     }
+
+    /// Whether it is a directory that no member stands for.
+    pub(crate) fn is_implied(&self) -> bool {
+        matches!(&self.kind, InodeKind::Dir(dir) if dir.implied)
+    }
 }
 
 impl InodeKind {
@@ -191,17 +196,33 @@ impl FinalTree {
             let inode = self.inode(id);
             let first = stack.len();
             for (name, child) in self.children(id) {
-                let mut below = path.clone();
-                if !below.is_empty() {
-                    below.push(b'/');
-                }
-                below.extend_from_slice(name);
-                stack.push((below, child));
+                stack.push((join(&path, name), child));
             }
             if let Some(new) = stack.get_mut(first..) {
                 new.reverse();
             }
             Some(TreeEntry { path, inode, inode_number: id.0 })
+        })
+    }
+
+    /// What is at a path that leads through no symlink.
+    pub(crate) fn find(&self, path: &[u8]) -> Option<&Inode> {
+        self.id_at(path).map(|id| self.inode(id))
+    }
+
+    /// The names in the directory at a path; none for anything else.
+    pub(crate) fn names(&self, path: &[u8]) -> impl Iterator<Item = &[u8]> {
+        self.id_at(path).into_iter().flat_map(|id| self.children(id)).map(|(name, _)| name)
+    }
+
+    fn id_at(&self, path: &[u8]) -> Option<InodeId> {
+        let mut components = path.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
+        components.try_fold(FinalTree::ROOT, |id, component| match &self.inode(id).kind {
+            InodeKind::Dir(dir) => match dir.children.get(component)?.dentry {
+                Dentry::Inode(child) => Some(child),
+                Dentry::Whiteout => None,
+            },
+            _ => None,
         })
     }
 
@@ -244,4 +265,9 @@ impl InodeId {
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
+}
+
+/// A path one component longer.
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
 }

@@ -11,7 +11,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// What a member's name says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
+pub(crate) enum Meaning<'a> {
     /// A member like any other.
     Member,
     /// The sibling of this name is gone.
@@ -28,7 +28,7 @@ pub(crate) fn is_marker(path: &[u8]) -> bool {
 }
 
 /// Classifies a name by its components, the last one apart.
-pub(super) fn classify<'a>(
+pub(crate) fn classify<'a>(
     mut parents: impl Iterator<Item = &'a [u8]>,
     last: &'a [u8],
 ) -> Result<Meaning<'a>, MergeProblem> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cstor_helper::open::{self, Care};
 use cstor_proto::{Refusal, RelPath};
 
-use super::{By, FileSource, OpenedFile, SourceError};
+use super::{By, DirSource, FileSource, OpenedFile, SourceError};
 use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::store::Shared;
 
@@ -32,17 +32,26 @@ impl Direct {
 
     fn open(&mut self, dir: &ContentsDir, name: &RelPath) -> Result<OpenedFile, Refusal> {
         let (parent, last) = name.split();
-        let known = self.parent.as_ref().is_some_and(|(of, path, _)| *of == dir.at && path == parent);
-        if !known {
-            let directory = match &dir.fd {
-                Some(diff) => open::directory(diff, parent)?,
-                None => open::directory(self.layer_dir(dir.at)?, parent)?,
-            };
-            self.parent = Some((dir.at, parent.to_vec(), directory));
-        }
-        let Some((_, _, directory)) = &self.parent else { return Err(Refusal::NotFound) };
-        let (fd, size) = open::file_in(directory, last, self.care)?;
+        let care = self.care;
+        let (fd, size) = open::file_in(self.parent(dir, parent)?, last, care)?;
         Ok(OpenedFile { fd, size, by: By::Direct })
+    }
+
+    /// A directory of a layer, kept for the next question about it.
+    fn parent(&mut self, dir: &ContentsDir, path: &[u8]) -> Result<BorrowedFd<'_>, Refusal> {
+        let known = self.parent.as_ref().is_some_and(|(of, known, _)| *of == dir.at && known == path);
+        if !known {
+            let directory = open::directory(self.top(dir)?, path)?;
+            self.parent = Some((dir.at, path.to_vec(), directory));
+        }
+        self.parent.as_ref().map(|(_, _, directory)| directory.as_fd()).ok_or(Refusal::NotFound)
+    }
+
+    fn top<'a>(&'a mut self, dir: &'a ContentsDir) -> Result<BorrowedFd<'a>, Refusal> {
+        match &dir.fd {
+            Some(diff) => Ok(diff.as_fd()),
+            None => self.layer_dir(dir.at),
+        }
     }
 
     /// A layer that the descriptor limit left closed.
@@ -73,5 +82,19 @@ impl FileSource for Direct {
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
         let root = self.shared.root(layer.record.root).map_err(|_| Refusal::NotFound);
         Ok(root.and_then(|root| open::tar_split(root.dir(), layer.record.id)))
+    }
+}
+
+impl DirSource for Direct {
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        Ok(self.top(dir).and_then(|top| open::listing(top, name.map_or(b".", RelPath::as_bytes))))
+    }
+
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError> {
+        let mut look = |name: &RelPath| {
+            let (parent, last) = name.split();
+            open::sight(self.parent(dir, parent)?, last)
+        };
+        Ok(names.iter().map(&mut look).collect())
     }
 }

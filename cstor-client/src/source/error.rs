@@ -202,6 +202,8 @@ pub enum BadDescriptor {
     NotRegular,
     /// Not open for reading alone.
     NotReadOnly,
+    /// Not a directory where one was asked for, or more than a sight of a file.
+    NotAsAsked,
     /// On another file system than the layer.
     OtherDevice,
     /// One too many or too few.
@@ -213,6 +215,7 @@ impl std::fmt::Display for BadDescriptor {
         f.write_str(match self {
             BadDescriptor::NotRegular => "no regular file",
             BadDescriptor::NotReadOnly => "not open for reading alone",
+            BadDescriptor::NotAsAsked => "no directory, or more than a sight of a file",
             BadDescriptor::OtherDevice => "on another file system than the layer",
             BadDescriptor::Miscounted => "one too many or too few",
         })
@@ -229,7 +232,7 @@ fn how(status: Option<ExitStatus>) -> String {
 }
 
 /// The last line of what was printed: podman logs warnings before it says why it failed.
-fn said(stderr: &[u8]) -> String {
+pub(crate) fn said(stderr: &[u8]) -> String {
     match stderr.split(|&byte| byte == b'\n').rfind(|line| !line.trim_ascii().is_empty()) {
         Some(line) => format!(", saying \"{}\"", Escaped(line.trim_ascii())),
         None => String::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cstor_proto::{Refusal, RelPath};
 
-use super::{Direct, FileSource, HelperPolicy, OpenedFile, Proxied, SourceError, ask_again};
+use super::{DirSource, Direct, FileSource, HelperPolicy, OpenedFile, Proxied, SourceError, ask_again};
 use crate::chain::{ChainLayer, ContentsDir};
 use crate::store::Shared;
 
@@ -36,6 +36,29 @@ impl Escalating {
         self.direct.is_none()
     }
 
+    /// The helper's answer where this process's own is refused and the helper could do better.
+    fn escalate<T>(
+        &mut self,
+        direct: Option<Result<T, Refusal>>,
+        ask: impl FnOnce(&mut Proxied) -> Result<Result<T, Refusal>, SourceError>,
+    ) -> Result<Result<T, Refusal>, SourceError> {
+        let direct = direct.unwrap_or(Err(Refusal::Denied));
+        match (direct, self.proxied.as_mut().filter(|proxied| proxied.can_help())) {
+            (Err(refusal), Some(proxied)) if worth_asking(refusal) => ask(proxied),
+            (direct, _) => Ok(direct),
+        }
+    }
+
+    /// The value of an attribute `user.<key>` that this process may not read itself.
+    pub(crate) fn user_xattr(
+        &mut self,
+        dir: &ContentsDir,
+        name: &RelPath,
+        key: &[u8],
+    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+        self.escalate(None, |proxied| proxied.user_xattr(dir, name, key))
+    }
+
     /// The way through the helper.
     pub(crate) fn proxied(&mut self) -> Option<&mut Proxied> {
         self.proxied.as_mut()
@@ -64,13 +87,25 @@ impl FileSource for Escalating {
     }
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
-        let direct = match &mut self.direct {
-            Some(direct) => direct.open_tar_split(layer)?,
-            None => Err(Refusal::Denied),
+        let direct = self.direct.as_mut().map(|direct| direct.open_tar_split(layer)).transpose()?;
+        self.escalate(direct, |proxied| proxied.open_tar_split(layer))
+    }
+}
+
+impl DirSource for Escalating {
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        let direct = self.direct.as_mut().map(|direct| direct.list(dir, name)).transpose()?;
+        self.escalate(direct, |proxied| proxied.list(dir, name))
+    }
+
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError> {
+        let mut results = match &mut self.direct {
+            Some(direct) => direct.look(dir, names)?,
+            None => names.iter().map(|_| Err(Refusal::Denied)).collect(),
         };
-        match (direct, &mut self.proxied) {
-            (Err(refusal), Some(proxied)) if worth_asking(refusal) => proxied.open_tar_split(layer),
-            (direct, _) => Ok(direct),
+        if let Some(proxied) = self.proxied.as_mut().filter(|proxied| proxied.can_help()) {
+            ask_again(&mut results, names, worth_asking, |names| proxied.look(dir, names))?;
         }
+        Ok(results)
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use super::SourceError;
-use super::seen::read_small;
+use super::seen::in_a_namespace;
 use crate::proxy;
 
 /// Where packages put the helper, if they fixed it when they built cstor.
@@ -124,13 +124,6 @@ fn is_private(uid: u32, gid: u32) -> bool {
     owner.zip(group).is_some_and(|(owner, group)| {
         owner.gid.as_raw() == gid && group.name == owner.name && group.mem.iter().all(|member| *member == owner.name)
     })
-}
-
-/// The first namespace maps every id to itself (user_namespaces(7)).
-fn in_a_namespace() -> bool {
-    let map = read_small(Path::new("/proc/self/uid_map")).ok().flatten().unwrap_or_default();
-    let fields: Vec<&[u8]> = map.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).collect();
-    fields != [b"0".as_slice(), b"0", b"4294967295"]
 }
 
 #[cfg(test)]

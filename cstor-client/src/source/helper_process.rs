@@ -256,6 +256,53 @@ impl HelperProcess {
         }
     }
 
+    /// Asks for a directory's names.
+    pub(super) fn ask_list(
+        &mut self,
+        layer: LayerHandle,
+        name: Option<RelPath>,
+    ) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        self.conversation.send(&Request::List { layer, name }, &[])?;
+        match self.conversation.receive(1)? {
+            (Reply::Listed(Ok(())), mut fds) => fds.pop().map(Ok).ok_or(SourceError::Unexpected),
+            (Reply::Listed(Err(refusal)), fds) if fds.is_empty() => Ok(Err(refusal)),
+            _ => Err(SourceError::Unexpected),
+        }
+    }
+
+    /// Asks for sights of files.
+    #[allow(clippy::type_complexity, reason = "the two halves of one reply")]
+    pub(super) fn ask_look(
+        &mut self,
+        layer: LayerHandle,
+        names: Vec<RelPath>,
+    ) -> Result<(Vec<Result<(), Refusal>>, Vec<OwnedFd>), SourceError> {
+        let asked = names.len();
+        self.conversation.send(&Request::Look { layer, names }, &[])?;
+        match self.conversation.receive(asked)? {
+            (Reply::Seen(results), fds)
+                if results.len() == asked && fds.len() == results.iter().filter(|result| result.is_ok()).count() =>
+            {
+                Ok((results, fds))
+            }
+            _ => Err(SourceError::Unexpected),
+        }
+    }
+
+    /// Asks for the value of an attribute.
+    pub(super) fn ask_user_xattr(
+        &mut self,
+        layer: LayerHandle,
+        name: RelPath,
+        key: Vec<u8>,
+    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+        self.conversation.send(&Request::UserXattr { layer, name, key }, &[])?;
+        match self.conversation.receive(0)? {
+            (Reply::UserXattr(result), _) => Ok(result),
+            _ => Err(SourceError::Unexpected),
+        }
+    }
+
     /// Asks for files; the answers come in the order of the questions, through [`Self::opened`].
     pub(super) fn ask_open(&mut self, layer: LayerHandle, names: Vec<RelPath>) -> Result<(), SourceError> {
         self.conversation.send(&Request::Open { layer, names }, &[])

@@ -206,6 +206,69 @@ fn descriptors_where_none_belong_end_it() {
     assert!(matches!(refused, Err(SourceError::Descriptor { what: BadDescriptor::Miscounted })), "{refused:?}");
 }
 
+/// What cannot be sent because too much is in flight is asked for again, and comes in its place.
+#[test]
+fn a_busy_helper_is_asked_again() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let device = fstat(file.as_file()).unwrap().st_dev;
+    let mut helper = against(move |mut channel, _raw| {
+        for round in 0.. {
+            let Some(count) = asked(&mut channel) else { return };
+            let answer = Reply::Opened(vec![Ok(()); count]);
+            let files: Vec<_> = (0..count).map(|_| open(file.path(), OFlags::RDONLY, Mode::empty()).unwrap()).collect();
+            let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+            // Every other answer; two questions wait at a time.
+            let sent = if round % 2 == 0 { channel.send(&answer.busy(), &[]) } else { channel.send(&answer, &fds) };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    let files = ask(&mut helper, 10, 3, device).unwrap();
+    assert!(files.len() == 10 && files.iter().all(Result::is_ok), "{files:?}");
+}
+
+/// Answers about directories that do not fit what was asked, or the descriptors that come with them.
+#[test]
+fn looks_are_answered_as_asked() {
+    let names = || ["a", "b"].map(|name| RelPath::clean(name.as_bytes()).unwrap()).to_vec();
+    let layer = LayerHandle(0);
+    let table: [(Reply, usize, bool); 6] = [
+        (Reply::Seen(vec![Ok(()), Err(Refusal::NotFound)]), 1, true),
+        (Reply::Seen(vec![Ok(()), Ok(())]), 1, false),
+        (Reply::Seen(vec![Ok(()), Err(Refusal::NotFound)]), 2, false),
+        (Reply::Seen(vec![Ok(())]), 1, false),
+        (Reply::Seen(vec![Ok(()); 3]), 3, false),
+        (Reply::Opened(vec![Ok(()); 2]), 2, false),
+    ];
+    let with = |reply: &Reply, fds: usize| {
+        let reply = reply.clone();
+        against(move |mut channel, _raw| {
+            asked(&mut channel);
+            let file = tempfile::tempfile().unwrap();
+            let _ = channel.send(&reply, &vec![file.as_fd(); fds]);
+            thread::sleep(SOON / 4);
+        })
+    };
+    for (reply, fds, good) in table {
+        assert_eq!(with(&reply, fds).ask_look(layer, names()).is_ok(), good, "{reply:?} with {fds}");
+    }
+    let table: [(Reply, usize, bool); 5] = [
+        (Reply::Listed(Ok(())), 1, true),
+        (Reply::Listed(Err(Refusal::NotDirectory)), 0, true),
+        (Reply::Listed(Ok(())), 0, false),
+        (Reply::Listed(Err(Refusal::NotDirectory)), 1, false),
+        (Reply::UserXattr(Ok(Vec::new())), 0, false),
+    ];
+    for (reply, fds, good) in table {
+        assert_eq!(with(&reply, fds).ask_list(layer, None).is_ok(), good, "{reply:?} with {fds}");
+    }
+    let value = Reply::UserXattr(Ok(b"hi".to_vec()));
+    let ask = |reply, fds| with(reply, fds).ask_user_xattr(layer, names().remove(0), b"note".to_vec());
+    assert_eq!(ask(&value, 0).unwrap(), Ok(b"hi".to_vec()));
+    assert!(ask(&value, 1).is_err() && ask(&Reply::Closed, 0).is_err());
+}
+
 /// What a peer does instead of answering, and how long the client may take to see it.
 #[test]
 fn nothing_goes_on_for_ever() {

@@ -1,8 +1,8 @@
 //! How the helper gets into the user namespace.
 //!
-//! The only place where a process is started. Which executable it is, is decided in `executable.rs`; how it is spoken
+//! The only place where a process is started, an image proxy too. Which executable it is, is decided in `executable.rs`; how it is spoken
 //! to, in `helper_process.rs`.
-#![allow(clippy::disallowed_methods, reason = "this is the place where the helper is started")]
+#![allow(clippy::disallowed_methods, reason = "this is the place where programs are started")]
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
@@ -117,6 +117,17 @@ impl Way {
             _ => SourceError::Spawn { launcher: self.name(), source },
         }
     }
+}
+
+/// Starts another program with `socket` as standard input, found as the shell finds it. Its arguments may be paths, so it
+/// stays in this directory.
+#[cfg(feature = "jsonrpc")]
+pub(super) fn start_program(words: &[String], socket: OwnedFd) -> std::io::Result<Child> {
+    let Some((program, arguments)) = words.split_first() else { return Err(ErrorKind::NotFound.into()) };
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(0);
+    command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn()
 }
 
 /// Makes reading give what is there, and no more.

@@ -37,6 +37,8 @@ pub use options::{HelperOptions, HelperPolicy, Launcher};
 pub(crate) use proxied::Proxied;
 #[cfg(fuzzing)]
 pub use proxied::take_answer;
+#[cfg(feature = "jsonrpc")]
+pub(crate) use {error::said, started::Started};
 
 use crate::chain::{ChainLayer, ContentsDir};
 
@@ -59,13 +61,13 @@ pub(crate) struct OpenedFile {
 }
 
 /// Replaces the refusals that are worth it by the answers to a second question.
-fn ask_again(
-    results: &mut [Result<OpenedFile, Refusal>],
+fn ask_again<T>(
+    results: &mut [Result<T, Refusal>],
     wanted: &[RelPath],
     worth: impl Fn(Refusal) -> bool,
-    ask: impl FnOnce(&[RelPath]) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError>,
+    ask: impl FnOnce(&[RelPath]) -> Result<Vec<Result<T, Refusal>>, SourceError>,
 ) -> Result<(), SourceError> {
-    let refused = |result: &Result<OpenedFile, Refusal>| matches!(result, Err(refusal) if worth(*refusal));
+    let refused = |result: &Result<T, Refusal>| matches!(result, Err(refusal) if worth(*refusal));
     let again: Vec<RelPath> =
         results.iter().zip(wanted).filter(|(result, _)| refused(result)).map(|(_, file)| file.clone()).collect();
     if again.is_empty() {
@@ -103,4 +105,13 @@ pub(crate) trait FileSource {
 
     /// Opens the tar-split file of a layer.
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError>;
+}
+
+/// Looks around in the directories of a layer, where no description says what there is.
+pub(crate) trait DirSource {
+    /// Opens a directory for reading its names; none stands for the layer's own.
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError>;
+
+    /// Opens files of any kind with `O_PATH`; one result for each, in order.
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError>;
 }

@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use cstor_proto::{LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
+use cstor_proto::{LayerDir, LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open, statat};
 
 use super::error::BadDescriptor;
 use super::helper_process::HelperProcess;
-use super::{By, FileSource, OpenedFile, SharedHelper, SourceError};
+use super::{By, DirSource, FileSource, OpenedFile, SharedHelper, SourceError};
 use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::descriptors::descriptor_limit;
 use crate::store::Shared;
@@ -101,7 +102,7 @@ fn open_descriptors() -> usize {
 }
 
 fn roots(shared: &Shared) -> Vec<BorrowedFd<'_>> {
-    shared.roots.layered().iter().map(|root| root.dir()).collect()
+    shared.roots.with_layers().map(|(_, root)| root.dir()).collect()
 }
 
 impl FileSource for Proxied {
@@ -113,23 +114,97 @@ impl FileSource for Proxied {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let device = device_of(&self.shared, dir)?;
-        let Proxied { shared, helper, handles, limits } = self;
-        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, dir.at)? {
-            Ok(handle) => ask_in_batches(process, handle, wanted, &mut limits.batch, device),
-            Err(refusal) => Ok(wanted.iter().map(|_| Err(refusal)).collect()),
-        })
+        let answers = self.at(dir, |process, handle, limits, device| {
+            ask_in_batches(process, handle, wanted, &mut limits.batch, device).map(Ok)
+        })?;
+        Ok(answers.unwrap_or_else(|refusal| wanted.iter().map(|_| Err(refusal)).collect()))
     }
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
         let record = &layer.record;
         let device = device_of_listing(&self.shared, record.root)?;
-        let opened =
-            self.helper.with(&roots(&self.shared), |process| process.ask_open_tar_split(record.root, record.id))?;
+        let opened = self.helper.with(&roots(&self.shared), |process| {
+            let mut busy = Busy::default();
+            loop {
+                match process.ask_open_tar_split(record.root, record.id)? {
+                    Err(Refusal::Busy) if busy.wait() => {}
+                    opened => return Ok(opened),
+                }
+            }
+        })?;
         if let Ok(fd) = &opened {
             checked_size(fd, device)?;
         }
         Ok(opened)
+    }
+}
+
+impl Proxied {
+    /// Reads the attribute `user.<key>` of a regular file or directory.
+    pub(super) fn user_xattr(
+        &mut self,
+        dir: &ContentsDir,
+        name: &RelPath,
+        key: &[u8],
+    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+        self.at(dir, |process, handle, _, _| process.ask_user_xattr(handle, name.clone(), key.to_vec()))
+    }
+
+    /// Asks about a directory that the helper has open, or will have then.
+    fn at<T>(
+        &mut self,
+        dir: &ContentsDir,
+        ask: impl FnOnce(&mut HelperProcess, LayerHandle, &mut Limits, u64) -> Result<Result<T, Refusal>, SourceError>,
+    ) -> Result<Result<T, Refusal>, SourceError> {
+        let device = device_of(&self.shared, dir)?;
+        let Proxied { shared, helper, handles, limits } = self;
+        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, dir.at)? {
+            Ok(handle) => ask(process, handle, limits, device),
+            // It lies below an image's reference, of which the helper does not know.
+            Err(Refusal::NotFound) if dir.at.dir == LayerDir::AdditionalDiff => Ok(Err(Refusal::Denied)),
+            Err(refusal) => Ok(Err(refusal)),
+        })
+    }
+}
+
+impl DirSource for Proxied {
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+        self.at(dir, |process, handle, _, device| {
+            let mut busy = Busy::default();
+            let mut opened = process.ask_list(handle, name.cloned())?;
+            while matches!(opened, Err(Refusal::Busy)) && busy.wait() {
+                opened = process.ask_list(handle, name.cloned())?;
+            }
+            opened
+                .map(|fd| checked(fd, device, Expected::Directory))
+                .map_or_else(|refusal| Ok(Err(refusal)), |fd| fd.map(Ok))
+        })
+    }
+
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError> {
+        let answers = self.at(dir, |process, handle, limits, device| {
+            let mut results = Vec::with_capacity(names.len());
+            for range in batches(names, limits.batch) {
+                let asked = names.get(range).unwrap_or_default().to_vec();
+                let mut busy = Busy::default();
+                let (mut answers, mut fds) = process.ask_look(handle, asked.clone())?;
+                while is_busy(&answers) && busy.wait() {
+                    (answers, fds) = process.ask_look(handle, asked.clone())?;
+                }
+                let mut fds = fds.into_iter();
+                for answer in answers {
+                    results.push(match answer {
+                        Ok(()) => {
+                            let fd = fds.next().ok_or(SourceError::Unexpected)?;
+                            Ok(checked(fd, device, Expected::Sight)?)
+                        }
+                        Err(refusal) => Err(refusal),
+                    });
+                }
+            }
+            Ok(Ok(results))
+        })?;
+        Ok(answers.unwrap_or_else(|refusal| names.iter().map(|_| Err(refusal)).collect()))
     }
 }
 
@@ -167,6 +242,7 @@ pub(super) fn ask_in_batches(
     let mut results: Vec<Option<Result<OpenedFile, Refusal>>> = wanted.iter().map(|_| None).collect();
     let mut to_ask = batches(wanted, *batch);
     let mut asked: VecDeque<Range<usize>> = VecDeque::new();
+    let mut busy = Busy::default();
     loop {
         while asked.len() < IN_FLIGHT {
             let Some(range) = to_ask.pop_front() else { break };
@@ -178,6 +254,10 @@ pub(super) fn ask_in_batches(
         match process.opened(range.len()) {
             Ok((answers, fds)) => {
                 let files = pair(answers, fds, range.len(), device)?;
+                if is_busy(&files) && busy.wait() {
+                    to_ask.push_front(range);
+                    continue;
+                }
                 for (place, file) in results.iter_mut().skip(range.start).zip(files) {
                     *place = Some(file);
                 }
@@ -192,6 +272,29 @@ pub(super) fn ask_in_batches(
         }
     }
     results.into_iter().map(|result| result.ok_or(SourceError::Unexpected)).collect()
+}
+
+/// Waits for other processes of the user to take the descriptors that are in flight.
+#[derive(Default)]
+struct Busy {
+    waits: u32,
+}
+
+impl Busy {
+    const PAUSE: Duration = Duration::from_millis(5);
+    /// A minute, as for an answer.
+    const MAX_WAITS: u32 = 12_000;
+
+    /// Whether to ask once more.
+    fn wait(&mut self) -> bool {
+        self.waits += 1;
+        std::thread::sleep(Busy::PAUSE);
+        self.waits < Busy::MAX_WAITS
+    }
+}
+
+fn is_busy<T>(answers: &[Result<T, Refusal>]) -> bool {
+    answers.iter().any(|answer| matches!(answer, Err(Refusal::Busy)))
 }
 
 /// Ranges of at most `batch` names that fit a frame together.
@@ -244,6 +347,34 @@ pub fn take_answer(frame: &[u8], fds: Vec<OwnedFd>, asked: usize, device: u64) -
     let Ok(cstor_proto::Reply::Opened(answers)) = cstor_proto::decode(frame) else { return None };
     let files = pair(answers, fds, asked, device).ok()?;
     Some(files.into_iter().map(|file| file.ok().map(|file| (file.fd, file.size))).collect())
+}
+
+/// What a descriptor that is not for contents must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// A directory, open for reading alone.
+    Directory,
+    /// Anything, opened with `O_PATH`.
+    Sight,
+}
+
+/// Checks a descriptor from the helper that is not for contents.
+fn checked(fd: OwnedFd, device: u64, expected: Expected) -> Result<OwnedFd, SourceError> {
+    let bad = |what| SourceError::Descriptor { what };
+    let flags = fcntl_getfl(&fd).map_err(|_| bad(BadDescriptor::NotReadOnly))?;
+    let stat = fstat(&fd).map_err(|_| bad(BadDescriptor::NotAsAsked))?;
+    let as_asked = match expected {
+        Expected::Directory => {
+            let read_only = !flags.contains(OFlags::PATH) && flags & OFlags::ACCMODE == OFlags::RDONLY;
+            read_only && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+        }
+        Expected::Sight => flags.contains(OFlags::PATH),
+    };
+    match (as_asked, stat.st_dev == device) {
+        (false, _) => Err(bad(BadDescriptor::NotAsAsked)),
+        (true, false) => Err(bad(BadDescriptor::OtherDevice)),
+        (true, true) => Ok(fd),
+    }
 }
 
 /// Checks a descriptor from the helper and gives the size of its file.
@@ -336,6 +467,27 @@ mod tests {
                 matches!(refused, Err(SourceError::Descriptor { what }) if what == wanted),
                 "{wanted}: {refused:?}"
             );
+        }
+        let at = |flags| open(dir.path().join("file"), flags, Mode::empty()).unwrap();
+        let top = |flags| open(dir.path(), flags | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let elsewhere = |flags| open("/proc/self", flags | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let table = [
+            (top(OFlags::RDONLY), Expected::Directory, None),
+            (top(OFlags::PATH), Expected::Directory, Some(BadDescriptor::NotAsAsked)),
+            (at(OFlags::RDONLY), Expected::Directory, Some(BadDescriptor::NotAsAsked)),
+            (elsewhere(OFlags::RDONLY), Expected::Directory, Some(BadDescriptor::OtherDevice)),
+            (at(OFlags::PATH), Expected::Sight, None),
+            (top(OFlags::PATH), Expected::Sight, None),
+            (at(OFlags::RDONLY), Expected::Sight, Some(BadDescriptor::NotAsAsked)),
+            (top(OFlags::RDONLY), Expected::Sight, Some(BadDescriptor::NotAsAsked)),
+            (elsewhere(OFlags::PATH), Expected::Sight, Some(BadDescriptor::OtherDevice)),
+        ];
+        for (fd, expected, bad) in table {
+            let what = match checked(fd, device, expected) {
+                Err(SourceError::Descriptor { what }) => Some(what),
+                checked => checked.map(|_| None).unwrap(),
+            };
+            assert_eq!(what, bad, "{expected:?}");
         }
         let one = || vec![file(OFlags::RDONLY)];
         assert!(pair(vec![Ok(())], one(), 1, device).is_ok());

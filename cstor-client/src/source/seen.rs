@@ -65,6 +65,13 @@ pub(crate) fn reads_everything() -> bool {
     geteuid().is_root() || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::DAC_READ_SEARCH))
 }
 
+/// Whether this process is in a user namespace: the first one maps every id to itself (user_namespaces(7)).
+pub(crate) fn in_a_namespace() -> bool {
+    let map = read_small(Path::new("/proc/self/uid_map")).ok().flatten().unwrap_or_default();
+    let fields: Vec<&[u8]> = map.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).collect();
+    fields != [b"0".as_slice(), b"0", b"4294967295"]
+}
+
 /// user_namespaces(7); the second is Debian's.
 fn forbidden_by() -> Option<&'static str> {
     [

@@ -1,4 +1,4 @@
-//! A launcher that was started: what it prints, and its end.
+//! A launcher, or another program, that was started: what it prints, and its end.
 //!
 //! What it prints is kept for people; how it ends decides nothing, since a launcher can end well when its helper was
 //! killed.
@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ChildStderr, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use super::SourceError;
 use super::executable::Executable;
@@ -21,7 +23,7 @@ const MAX_LAST_READS: usize = (1 << 20) / MAX_STDERR;
 
 /// A running launcher, with the helper or on the way to it.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(crate) struct Started {
     child: Child,
     stderr: Option<ChildStderr>,
     said: VecDeque<u8>,
@@ -30,25 +32,32 @@ pub(super) struct Started {
 
 impl Started {
     pub(super) fn start(way: Way, executable: &Executable, socket: OwnedFd) -> Result<Started, SourceError> {
-        let mut child = way.start(executable, socket)?;
+        let child = way.start(executable, socket)?;
+        Started::watch(child).map_err(|errno| SourceError::Spawn { launcher: way.name(), source: errno.into() })
+    }
+
+    /// Starts a program that is no launcher with `socket` as its standard input.
+    #[cfg(feature = "jsonrpc")]
+    pub(crate) fn program(words: &[String], socket: OwnedFd) -> std::io::Result<Started> {
+        Ok(Started::watch(launcher::start_program(words, socket)?)?)
+    }
+
+    fn watch(mut child: Child) -> Result<Started, Errno> {
         let stderr = child.stderr.take();
         let started = Started { child, stderr, said: VecDeque::new(), ended: false };
-        if let Some(stderr) = &started.stderr {
-            // Dropping it ends it.
-            launcher::unblock(stderr)
-                .map_err(|errno| SourceError::Spawn { launcher: way.name(), source: errno.into() })?;
-        }
+        // On an error, dropping it ends it.
+        started.stderr.as_ref().map_or(Ok(()), launcher::unblock)?;
         Ok(started)
     }
 
     /// What to watch for output; none once it is closed.
-    pub(super) fn stderr(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn stderr(&self) -> Option<BorrowedFd<'_>> {
         self.stderr.as_ref().map(AsFd::as_fd)
     }
 
     /// Keeps the end of what was printed, and says whether there was something; a launcher that prints without end is not
     /// waited for.
-    pub(super) fn read_stderr(&mut self) -> bool {
+    pub(crate) fn read_stderr(&mut self) -> bool {
         let mut buffer = [0; MAX_STDERR];
         let Some(stderr) = &mut self.stderr else { return false };
         match stderr.read(&mut buffer) {
@@ -66,12 +75,12 @@ impl Started {
     }
 
     /// What was printed so far, or the end of it.
-    pub(super) fn said(&self) -> Vec<u8> {
+    pub(crate) fn said(&self) -> Vec<u8> {
         self.said.iter().copied().collect()
     }
 
     /// Waits for the launcher, which ends after the helper, and kills it if it does not. The socket must be closed.
-    pub(super) fn await_end(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub(crate) fn await_end(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         let mut pause = Duration::from_micros(200);
         while Instant::now() < deadline {
@@ -85,7 +94,7 @@ impl Started {
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-        tracing::warn!(pid = self.child.id(), "the launcher of the helper does not end; killing it");
+        tracing::warn!(pid = self.child.id(), "a program that was started does not end; killing it");
         self.kill();
         None
     }
@@ -99,7 +108,7 @@ impl Started {
     }
 
     /// Ends it and all of its process group at once.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if !self.ended {
             self.ended = true;
             launcher::kill(&mut self.child);

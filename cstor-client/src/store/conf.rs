@@ -213,6 +213,14 @@ pub(crate) fn image_stores_in_options(options: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The additional layer stores that options of the driver name.
+pub(crate) fn layer_stores_in_options(options: &str) -> Vec<String> {
+    driver_options(options)
+        .filter(|(key, value)| *key == "additionallayerstore" && !value.is_empty())
+        .map(|(_, value)| value.to_owned())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

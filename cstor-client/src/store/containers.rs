@@ -1,24 +1,31 @@
 //! containers.json and volatile-containers.json: which containers were made from which image.
 //!
-//! State and pods are podman's own and stand in its database, which is not read here.
+//! State and pods are podman's own and stand in its database (`podman_db/`).
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cstor_proto::LayerId;
 use serde::Deserialize;
 
 use super::StoreError;
 use super::json::{parse_id, parse_list};
+use super::layers::{IdMap, IdMaps};
 use crate::digest::ImageId;
 
 /// One container, as the store knows it.
-#[derive(Debug, Clone)]
-pub struct Container {
-    id: String,
-    names: Vec<String>,
-    image: Option<ImageId>,
-    layer: LayerId,
-    created: Option<String>,
+#[derive(Debug)]
+pub(crate) struct ContainerRecord {
+    pub(crate) id: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) image: Option<ImageId>,
+    /// The layer that it writes to.
+    pub(crate) layer: LayerId,
+    pub(crate) created: Option<String>,
+    /// The name of the image when it was made; podman keeps it in the metadata.
+    pub(crate) image_name: Option<String>,
+    /// The ids that stand for its own.
+    pub(crate) maps: IdMaps,
 }
 
 #[derive(Deserialize)]
@@ -28,51 +35,39 @@ struct Json {
     image: Option<String>,
     layer: String,
     created: Option<String>,
+    metadata: Option<String>,
+    uidmap: Option<Vec<IdMap>>,
+    gidmap: Option<Vec<IdMap>>,
 }
 
-impl Container {
-    /// Its id.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Its names; podman gives one.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// The image that it was made from, if any.
-    pub fn image_id(&self) -> Option<ImageId> {
-        self.image
-    }
-
-    /// Its writable layer.
-    pub fn layer_id(&self) -> LayerId {
-        self.layer
-    }
-
-    /// When it was made, as RFC 3339.
-    pub fn created(&self) -> Option<&str> {
-        self.created.as_deref()
-    }
+/// What podman writes there (containers/storage has no opinion); buildah writes other things.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Metadata {
+    image_name: Option<String>,
 }
 
 /// Parses the bytes of a containers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Container>, StoreError> {
-    parse_list(bytes, path)?.into_iter().map(|json| container(json, path)).collect()
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+    parse_list(bytes, path, |json| container(json, path).map(Arc::new))
 }
 
-fn container(json: Json, path: &Path) -> Result<Container, StoreError> {
+fn container(json: Json, path: &Path) -> Result<ContainerRecord, StoreError> {
     let invalid = |id: String| StoreError::Id { path: path.into(), id, source: cstor_proto::InvalidId };
     let image = match json.image.filter(|id| !id.is_empty()) {
         Some(id) => Some(id.parse().map_err(|_| invalid(id))?),
         None => None,
     };
-    Ok(Container {
+    Ok(ContainerRecord {
+        maps: IdMaps::new(json.uidmap, json.gidmap),
         id: parse_id(json.id, path)?.to_string(),
         names: json.names.unwrap_or_default(),
         image,
         layer: parse_id(json.layer, path)?,
         created: json.created,
+        image_name: json
+            .metadata
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .and_then(|data: Metadata| data.image_name),
     })
 }

@@ -153,6 +153,26 @@ pub enum StoreError {
         /// Some of them, by name or id.
         candidates: Vec<String>,
     },
+    /// No container matches.
+    #[error("{}: no such container", Escaped(reference.as_bytes()))]
+    NoContainer {
+        /// What was asked for.
+        reference: String,
+    },
+    /// Several containers match.
+    #[error("{}: matches several containers: {}", Escaped(reference.as_bytes()), list(candidates))]
+    AmbiguousContainer {
+        /// What was asked for.
+        reference: String,
+        /// Some of them.
+        candidates: Vec<String>,
+    },
+    /// A container where only an image will do.
+    #[error("{}: is a container, which has no manifest and no configuration", Escaped(reference.as_bytes()))]
+    NotAnImage {
+        /// What was asked for.
+        reference: String,
+    },
     /// No layer matches.
     #[error("{}: no such layer", Escaped(reference.as_bytes()))]
     NoLayer {
@@ -205,11 +225,13 @@ pub enum StoreError {
         /// Why.
         refusal: Refusal,
     },
-    /// A layer that no tar was ever made of.
-    #[error("layer {layer}: has no tar-split: it is the writable layer of a container, or was never committed")]
-    NoTar {
+    /// A layer whose files another program provides, in a store that is not configured.
+    #[error("layer {layer}: its files are in the additional layer store at {}", path.display())]
+    LayerStore {
         /// The layer.
         layer: LayerId,
+        /// Its place there.
+        path: PathBuf,
     },
     /// A layer disappeared while it was read.
     #[error("layer {layer}: removed while it was read")]
@@ -286,6 +308,8 @@ pub enum LayerPart {
     Diff,
     /// The headers: `overlay-layers/<id>.tar-split.gz`.
     TarSplit,
+    /// The tar in an additional layer store: `blob`.
+    Blob,
 }
 
 impl std::fmt::Display for LayerPart {
@@ -293,6 +317,7 @@ impl std::fmt::Display for LayerPart {
         f.write_str(match self {
             LayerPart::Diff => "diff directory",
             LayerPart::TarSplit => "tar-split file",
+            LayerPart::Blob => "blob",
         })
     }
 }
@@ -316,12 +341,15 @@ impl StoreError {
             | StoreError::NoStore { .. }
             | StoreError::NoImage { .. }
             | StoreError::AmbiguousImage { .. }
+            | StoreError::NoContainer { .. }
+            | StoreError::AmbiguousContainer { .. }
             | StoreError::NoLayer { .. }
             | StoreError::AmbiguousLayer { .. } => ErrorKind::NotFound,
             StoreError::Driver { .. }
             | StoreError::UnknownLayout { .. }
-            | StoreError::NoTar { .. }
-            | StoreError::ManifestList { .. } => ErrorKind::Unsupported,
+            | StoreError::ManifestList { .. }
+            | StoreError::LayerStore { .. }
+            | StoreError::NotAnImage { .. } => ErrorKind::Unsupported,
             StoreError::ForeignStore { .. } => ErrorKind::Permission,
             StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
                 ErrorKind::Limit
@@ -364,10 +392,14 @@ impl StoreError {
             StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
             StoreError::UnknownLayout { .. } => "name the root of a store; `podman info` shows graphRoot",
-            StoreError::NoTar { .. } => "commit the container with podman first",
             StoreError::ManifestList { .. } => "name one of the images that it lists",
             StoreError::NoImage { .. } => "`cstor image list` shows the images",
-            StoreError::AmbiguousImage { .. } => "name one of them in full",
+            StoreError::NoContainer { .. } => "`cstor container list` shows the containers",
+            StoreError::NotAnImage { .. } => "commit it with podman first",
+            StoreError::AmbiguousContainer { .. } | StoreError::AmbiguousImage { .. } => "name one of them in full",
+            StoreError::LayerStore { .. } => {
+                "name that store with --storage-opt additionallayerstore=DIR, or in storage.conf"
+            }
             StoreError::Incomplete { .. } => "pull or build the image again",
             StoreError::Locked { .. } => "try again when it has finished",
             _ => return None,

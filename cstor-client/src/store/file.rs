@@ -18,6 +18,10 @@ use super::StoreError;
 /// The largest JSON file that is read: 1 GiB is 2.5 million layers.
 const MAX_JSON: u64 = 1 << 30;
 
+/// Nothing is followed out of the root.
+pub(super) const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
 /// A store's root.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -59,6 +63,13 @@ impl Root {
         self.dir.symlink_metadata(name).is_ok()
     }
 
+    /// Whether its layers are mounted by a program, fuse-overlayfs, and not by the kernel (overlay.go,
+    /// `getMountProgramFlagFile`).
+    pub(crate) fn is_mounted_by_program(&self) -> bool {
+        const MAX: u64 = 8;
+        self.read("overlay/.has-mount-program", MAX).is_ok_and(|said| said.trim_ascii() == b"true")
+    }
+
     /// A JSON file's bytes, none if it is missing or empty: both mean an empty list to containers/storage.
     pub(super) fn read_json(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match self.read(path, MAX_JSON) {
@@ -96,8 +107,7 @@ impl Root {
     pub(crate) fn open_regular(&self, path: &str) -> Result<OwnedFd, StoreError> {
         let full = || self.path.join(path);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let file = openat2(&self.dir, path, flags, Mode::empty(), beneath).map_err(|errno| match errno {
+        let file = openat2(&self.dir, path, flags, Mode::empty(), BENEATH).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR => StoreError::Missing { path: full() },
             Errno::LOOP | Errno::XDEV | Errno::NXIO => StoreError::NotRegular { path: full() },
             other => StoreError::read(full(), other),

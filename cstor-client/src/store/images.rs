@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use cstor_proto::{InvalidId, LayerId, StoreIndex};
 use serde::Deserialize;
@@ -44,8 +45,8 @@ struct Json {
 }
 
 /// Parses the bytes of an images.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<ImageRecord>, StoreError> {
-    parse_list(bytes, path)?.into_iter().map(|json| record(json, root, path)).collect()
+pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<ImageRecord>>, StoreError> {
+    parse_list(bytes, path, |json| record(json, root, path).map(Arc::new))
 }
 
 fn record(json: Json, root: StoreIndex, path: &Path) -> Result<ImageRecord, StoreError> {

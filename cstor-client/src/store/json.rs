@@ -1,17 +1,67 @@
 //! What the JSON files of a store have in common: a list, or `null`, of objects with ids.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use cstor_proto::LayerId;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::StoreError;
 
-/// Parses a list; `null` is an empty one, as for Go.
-pub(super) fn parse_list<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<Vec<T>, StoreError> {
-    let list: Option<Vec<T>> =
-        serde_json::from_slice(bytes).map_err(|source| StoreError::Json { path: path.into(), source })?;
-    Ok(list.unwrap_or_default())
+/// Parses a list, and makes a record of each object before the next one is read: a list can have a million.
+/// `null` is an empty list, as for Go.
+pub(super) fn parse_list<T: DeserializeOwned, R>(
+    bytes: &[u8],
+    path: &Path,
+    record: impl FnMut(T) -> Result<R, StoreError>,
+) -> Result<Vec<R>, StoreError> {
+    let (mut records, mut refused) = (Vec::new(), None);
+    let list = List { record, records: &mut records, refused: &mut refused, of: PhantomData };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = deserializer.deserialize_option(list).and_then(|()| deserializer.end());
+    match (refused, parsed) {
+        (Some(error), _) => Err(error),
+        (None, Err(source)) => Err(StoreError::Json { path: path.into(), source }),
+        (None, Ok(())) => Ok(records),
+    }
+}
+
+struct List<'a, T, R, F> {
+    record: F,
+    records: &'a mut Vec<R>,
+    /// Why no record could be made, which the parser cannot pass on.
+    refused: &'a mut Option<StoreError>,
+    of: PhantomData<T>,
+}
+
+impl<'de, T: DeserializeOwned, R, F: FnMut(T) -> Result<R, StoreError>> Visitor<'de> for List<'_, T, R, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(object) = list.next_element()? {
+            match (self.record)(object) {
+                Ok(record) => self.records.push(record),
+                Err(error) => {
+                    *self.refused = Some(error);
+                    return Err(A::Error::custom("refused"));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Checks an id before anything is made of it.

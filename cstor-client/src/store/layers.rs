@@ -4,6 +4,7 @@
 //! in the table, so that an image that needs it can be told why it cannot be read.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cstor_proto::{LayerId, StoreIndex};
 use serde::Deserialize;
@@ -28,8 +29,38 @@ pub(crate) struct LayerRecord {
     pub(crate) incomplete: bool,
     /// Whether there is a table of contents among its big data: it was pulled as zstd:chunked or eStargz.
     pub(crate) has_toc: bool,
+    /// Where its files have other owners on disk than those of its store.
+    pub(crate) maps: IdMaps,
+}
+
+impl LayerRecord {
     /// Whether its files have other owners on disk than those of its store.
-    pub(crate) mapped: bool,
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.maps != IdMaps::default()
+    }
+}
+
+/// Which ids stand for those of a container, where that is not each for itself; empty where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct IdMaps {
+    pub(crate) users: Vec<IdMap>,
+    pub(crate) groups: Vec<IdMap>,
+}
+
+impl IdMaps {
+    pub(super) fn new(users: Option<Vec<IdMap>>, groups: Option<Vec<IdMap>>) -> IdMaps {
+        IdMaps { users: users.unwrap_or_default(), groups: groups.unwrap_or_default() }
+    }
+}
+
+/// Consecutive ids of a container, and what stands for them in the namespace of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct IdMap {
+    #[serde(rename = "container_id")]
+    pub(crate) container: u32,
+    #[serde(rename = "host_id")]
+    pub(crate) host: u32,
+    pub(crate) size: u32,
 }
 
 #[derive(Deserialize)]
@@ -45,13 +76,13 @@ struct Json {
     diff_size: Option<i64>,
     flags: Option<serde_json::Map<String, Value>>,
     big_data_names: Option<Vec<String>>,
-    uidmap: Option<Vec<Value>>,
-    gidmap: Option<Vec<Value>>,
+    uidmap: Option<Vec<IdMap>>,
+    gidmap: Option<Vec<IdMap>>,
 }
 
 /// Parses the bytes of a layers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<LayerRecord>, StoreError> {
-    parse_list(bytes, path)?.into_iter().map(|json| record(json, root, path)).collect()
+pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
+    parse_list(bytes, path, |json| record(json, root, path).map(Arc::new))
 }
 
 fn record(json: Json, root: StoreIndex, path: &Path) -> Result<LayerRecord, StoreError> {
@@ -66,7 +97,7 @@ fn record(json: Json, root: StoreIndex, path: &Path) -> Result<LayerRecord, Stor
         diff_size: json.diff_size.and_then(|size| u64::try_from(size).ok()),
         compressed_digest: json.compressed_diff_digest,
         has_toc: json.big_data_names.is_some_and(|names| names.iter().any(|name| name == big_data::TOC)),
-        mapped: [json.uidmap, json.gidmap].into_iter().flatten().any(|map| !map.is_empty()),
+        maps: IdMaps::new(json.uidmap, json.gidmap),
         incomplete: json.flags.is_some_and(|flags| flags.get("incomplete") == Some(&Value::Bool(true))),
     })
 }

@@ -9,12 +9,19 @@ pub struct Location {
     pub(crate) image_store: Option<PathBuf>,
     pub(crate) transient: Option<PathBuf>,
     pub(crate) additional: Vec<PathBuf>,
+    pub(crate) layer_stores: Vec<PathBuf>,
 }
 
 impl Location {
     /// All of it at this root.
     pub fn new(root: impl Into<PathBuf>) -> Location {
-        Location { root: root.into(), image_store: None, transient: None, additional: Vec::new() }
+        Location {
+            root: root.into(),
+            image_store: None,
+            transient: None,
+            additional: Vec::new(),
+            layer_stores: Vec::new(),
+        }
     }
 
     /// Images and the contents of their layers lie here: a split store (`imagestore` of storage.conf, podman's
@@ -28,6 +35,15 @@ impl Location {
     #[must_use]
     pub fn transient(self, run_root: impl Into<PathBuf>) -> Location {
         Location { transient: Some(run_root.into()), ..self }
+    }
+
+    /// Stores of single layers whose files another program provides, as storage.conf names them: `PATH`, or `PATH:ref`
+    /// where layers lie beneath the references of their images.
+    #[must_use]
+    pub fn layer_stores(mut self, stores: impl IntoIterator<Item = String>) -> Location {
+        let path = |store: String| PathBuf::from(store.strip_suffix(":ref").unwrap_or(&store));
+        self.layer_stores.extend(stores.into_iter().map(path));
+        self
     }
 
     /// Further stores, for reading.

@@ -3,6 +3,7 @@
 //! It reads metadata only and creates nothing. Which members a layer has is in its tar-split
 //! (`tarsplit/`), what they contain in its files (`source/`).
 
+pub(crate) mod additional_layers;
 mod big_data;
 mod conf;
 mod containers;
@@ -31,22 +32,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cstor_proto::{LayerId, StoreIndex};
 
-pub use containers::Container;
+pub(crate) use containers::ContainerRecord;
 pub use error::{LayerPart, StoreError};
 pub(crate) use file::Root;
 pub(crate) use images::ImageRecord;
-pub(crate) use layers::LayerRecord;
+pub(crate) use layers::{IdMap, IdMaps, LayerRecord};
 pub use location::Location;
 pub use lock::LockState;
 use lock::ReadLock;
 #[cfg(feature = "cli")]
 pub(crate) use lock::lock_state;
+pub use podman_db::{ContainerState, ContainerStatus, ContainerStatuses};
 use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
 
+use crate::container::{self, Container};
 use crate::image::{self, Image};
 use crate::layer::{self, Layer};
 use crate::source::SharedHelper;
+use crate::target::Target;
 
 /// How often a snapshot is taken anew when a writer comes between it and the opening of its layers.
 const MAX_SNAPSHOTS: usize = 5;
@@ -105,6 +109,12 @@ impl Storage {
     /// The additional image stores that options of the driver name, as [`Storage::open_with_options`] takes them.
     pub fn stores_in_options(options: &[impl AsRef<str>]) -> Vec<PathBuf> {
         options.iter().flat_map(|option| conf::image_stores_in_options(option.as_ref())).collect()
+    }
+
+    /// The additional layer stores that options of the driver name, as podman's `--storage-opt` does:
+    /// `[overlay.]additionallayerstore=PATH[:ref]`.
+    pub fn layer_stores_in_options(options: &[impl AsRef<str>]) -> Vec<String> {
+        options.iter().flat_map(|option| conf::layer_stores_in_options(option.as_ref())).collect()
     }
 
     pub(crate) fn discover_with(helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
@@ -180,17 +190,37 @@ impl Storage {
         files.into_iter().map(|file| (file, lock::lock_state(root, file))).collect()
     }
 
-    /// All containers, in the order of containers.json.
+    /// All containers, in the order of containers.json: those of podman, and the working ones of buildah.
     pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
-        let mut containers: Vec<Container> = Vec::new();
-        let (lock, listings) = self.shared.roots.container_listings();
-        let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file)).transpose()?;
-        for Listing { dir, file, .. } in listings {
-            if let Some(bytes) = dir.read_json(file)? {
-                containers.extend(containers::parse(&bytes, &dir.path().join(file))?);
+        let records = self.shared.containers()?;
+        Ok(records.into_iter().map(|record| Container::new(&self.shared, record)).collect())
+    }
+
+    /// Finds one container by its name, its id, or a prefix of that of three digits or more.
+    pub fn container(&self, reference: &str) -> Result<Container, StoreError> {
+        Ok(Container::new(&self.shared, container::reference::find(self.shared.containers()?, reference)?))
+    }
+
+    /// Finds what `reference` means: `container:` and a container, else an image, or if there is none such the
+    /// container with this id.
+    pub fn target(&self, reference: &str) -> Result<Target, StoreError> {
+        if let Some(container) = reference.strip_prefix(container::reference::PREFIX) {
+            return Ok(Target::Container(self.container(container)?));
+        }
+        let image = self.image(reference);
+        if matches!(image, Err(StoreError::NoImage { .. })) && container::reference::is_id(reference) {
+            match self.container(reference) {
+                Err(StoreError::NoContainer { .. }) => {}
+                container => return Ok(Target::Container(container?)),
             }
         }
-        Ok(containers)
+        Ok(Target::Image(image?))
+    }
+
+    /// What podman's database says of its containers: their states, and the pods that they are in.
+    pub fn container_statuses(&self) -> ContainerStatuses {
+        let Some(root) = self.shared.roots.first() else { return ContainerStatuses::default() };
+        ContainerStatuses::read(root.path(), self.shared.roots.volatile().unwrap_or(root).path())
     }
 }
 
@@ -236,6 +266,24 @@ impl Shared {
             }
         }
         Err(StoreError::Restless { path: self.roots.first().map(|root| root.path().into()).unwrap_or_default() })
+    }
+
+    /// The containers that are listed now.
+    fn containers(&self) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+        let mut containers: Vec<Arc<ContainerRecord>> = Vec::new();
+        let (lock, listings) = self.roots.container_listings();
+        let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file)).transpose()?;
+        for Listing { dir, file, .. } in listings {
+            if let Some(bytes) = dir.read_json(file)? {
+                containers.extend(containers::parse(&bytes, &dir.path().join(file))?);
+            }
+        }
+        Ok(containers)
+    }
+
+    /// The id map of the container that writes to a layer; none if no container does, or it has none of its own.
+    pub(crate) fn id_maps_of_container(&self, layer: LayerId) -> Result<Option<IdMaps>, StoreError> {
+        Ok(self.containers()?.iter().find(|container| container.layer == layer).map(|container| container.maps.clone()))
     }
 
     /// Opens the table of contents of a layer that has one.

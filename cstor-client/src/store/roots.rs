@@ -26,6 +26,8 @@ pub(crate) struct Roots {
     transient: bool,
     /// The run root of a transient store; none if it was not used since the machine was started.
     run_root: Option<Root>,
+    /// Stores of single layers; those that are not there have none.
+    layer_stores: Vec<Root>,
 }
 
 /// A file, and the root that holds what it lists.
@@ -42,14 +44,22 @@ impl Roots {
         for path in location.image_store.iter().chain(&location.additional) {
             layered.push(Root::open(path)?);
         }
-        if layered.len() > cstor_proto::MAX_ROOTS {
+        if layered.len() + location.layer_stores.len() > cstor_proto::MAX_ROOTS {
             return Err(StoreError::TooManyStores { path: location.root.clone(), limit: cstor_proto::MAX_ROOTS });
         }
-        let run_root = match location.transient.as_deref().map(Root::open).transpose() {
-            Err(StoreError::NoStore { .. }) => None,
-            opened => opened?,
+        let if_there = |path: &PathBuf| match Root::open(path) {
+            Err(StoreError::NoStore { .. }) => Ok(None),
+            opened => opened.map(Some),
         };
-        Ok(Roots { layered, split: location.image_store.is_some(), transient: location.transient.is_some(), run_root })
+        let run_root = location.transient.as_ref().map(if_there).transpose()?.flatten();
+        let layer_stores = location.layer_stores.iter().filter_map(|path| if_there(path).transpose());
+        Ok(Roots {
+            layer_stores: layer_stores.collect::<Result<_, _>>()?,
+            layered,
+            split: location.image_store.is_some(),
+            transient: location.transient.is_some(),
+            run_root,
+        })
     }
 
     /// Whether the second one is the image store of the first.
@@ -68,15 +78,26 @@ impl Roots {
         &self.layered
     }
 
-    /// All, with the run root.
+    /// All, with the run root and the stores of single layers.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Root> {
-        self.layered.iter().chain(&self.run_root)
+        self.layered.iter().chain(&self.run_root).chain(&self.layer_stores)
     }
 
-    /// One that may hold layers, by the index that a record carries.
+    /// The stores of single layers, which are counted behind those that list layers.
+    pub(super) fn layer_stores(&self) -> impl Iterator<Item = (StoreIndex, &Root)> {
+        self.with_layers().skip(self.layered.len())
+    }
+
+    /// All that hold files of layers.
+    pub(crate) fn with_layers(&self) -> impl Iterator<Item = (StoreIndex, &Root)> {
+        (0..).map(StoreIndex).zip(self.layered.iter().chain(&self.layer_stores))
+    }
+
+    /// One that holds files of layers, by the index that a record carries.
     pub(super) fn get(&self, index: StoreIndex) -> Result<&Root, StoreError> {
         // Records only carry indexes that they were given while these roots were walked.
-        self.layered.get(usize::from(index.0)).ok_or_else(|| StoreError::NoStore { path: PathBuf::new() })
+        let found = self.with_layers().find(|(known, _)| *known == index).map(|(_, root)| root);
+        found.ok_or_else(|| StoreError::NoStore { path: PathBuf::new() })
     }
 
     /// Where the directory of a layer of this root may be, in the order of overlay.go, `dir2`: in the root itself, in
@@ -107,7 +128,7 @@ impl Roots {
     }
 
     /// Where is listed what is lost at a reboot.
-    fn volatile(&self) -> Option<&Root> {
+    pub(super) fn volatile(&self) -> Option<&Root> {
         if self.transient { self.run_root.as_ref() } else { self.layered.first() }
     }
 

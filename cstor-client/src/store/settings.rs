@@ -147,7 +147,7 @@ impl Settings {
         if self.transient_store.value {
             location = location.transient(&self.run_root.value);
         }
-        location
+        location.layer_stores(self.additional_layer_stores.value.iter().cloned())
     }
 
     fn empty(root: Setting<PathBuf>, run_root: Setting<PathBuf>) -> Settings {

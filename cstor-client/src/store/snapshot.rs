@@ -95,7 +95,7 @@ impl Files {
         }
         for file in self.images {
             let records = images::parse(&file.bytes, file.root, &file.path)?;
-            snapshot.images.extend(records.into_iter().map(Arc::new));
+            snapshot.images.extend(records);
         }
         Ok(snapshot)
     }
@@ -103,11 +103,11 @@ impl Files {
 
 impl Snapshot {
     /// The first entry of an id counts (layers.go, `load`).
-    fn add_layer(&mut self, layer: LayerRecord) {
+    fn add_layer(&mut self, layer: Arc<LayerRecord>) {
         match self.by_id.get(&layer.id).and_then(|&place| self.layers.get(place)) {
             None => {
                 self.by_id.insert(layer.id, self.layers.len());
-                self.layers.push(Arc::new(layer));
+                self.layers.push(layer);
             }
             // The same layer in two stores is nothing odd.
             Some(first) if first.root != layer.root => {}

@@ -1,5 +1,7 @@
 //! Landlock: what lies beneath the roots can be read, and nothing else of the file system can be reached.
 //!
+//! Reading of a directory is reading of its names: layers that containers write to are described by nothing else.
+//!
 //! This is what makes "read-only" true: seccomp cannot look into the flags that openat2 takes through a
 //! pointer. Lookups and `O_PATH` opens are not restricted (landlock(7)); they are needed for layer
 //! directories and give no contents.
@@ -25,8 +27,7 @@ pub(super) fn close_in(roots: &[OwnedFd]) -> Result<Enforced, RulesetError> {
         .scope(Scope::from_all(ASKED))?
         .create()?;
     for root in roots {
-        // Not READ_DIR: the helper lists nothing.
-        rules = rules.add_rule(PathBeneath::new(root.as_fd(), AccessFs::ReadFile))?;
+        rules = rules.add_rule(PathBeneath::new(root.as_fd(), AccessFs::ReadFile | AccessFs::ReadDir))?;
     }
     Ok(match rules.restrict_self()? {
         RestrictionStatus { ruleset: RulesetStatus::NotEnforced, .. } => Enforced::Not,

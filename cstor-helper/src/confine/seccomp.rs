@@ -4,9 +4,9 @@
 //! files is Landlock's part: a filter sees numbers, not what pointers point to.
 
 use nix::libc::{
-    F_GETFD, PROT_EXEC, STDERR_FILENO, SYS_brk, SYS_close, SYS_exit_group, SYS_fcntl, SYS_fstat, SYS_getpid,
-    SYS_gettid, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_openat2, SYS_recvmsg, SYS_rt_sigprocmask, SYS_sendmsg,
-    SYS_sigaltstack, SYS_tgkill, SYS_tkill, SYS_write, c_int, c_long,
+    F_GETFD, PROT_EXEC, STDERR_FILENO, SYS_brk, SYS_close, SYS_exit_group, SYS_fcntl, SYS_fgetxattr, SYS_fstat,
+    SYS_getpid, SYS_gettid, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_openat2, SYS_recvmsg, SYS_rt_sigprocmask,
+    SYS_sendmsg, SYS_sigaltstack, SYS_tgkill, SYS_tkill, SYS_write, c_int, c_long,
 };
 use rustix::process::getpid;
 use seccompiler::SeccompCmpArgLen::Dword;
@@ -33,6 +33,7 @@ const ALLOWED: &[(c_long, If)] = &[
     // `open_by_handle_at`: CAP_DAC_READ_SEARCH is what it asks for ("Shocker").
     (SYS_openat2, If::Any),
     (SYS_fstat, If::Any),
+    (SYS_fgetxattr, If::Any),
     (SYS_close, If::Any),
     // In a debug build, dropping a descriptor first looks whether it is one.
     (SYS_fcntl, If::Is(1, F_GETFD)),

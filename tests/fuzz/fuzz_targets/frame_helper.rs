@@ -30,8 +30,10 @@ const ID: &str = "ababababababababababababababababababababababababababababababab
 
 struct Store {
     root: OwnedFd,
-    /// Device and inode of what may be passed back.
+    /// Device and inode of what may be passed back for its contents.
     allowed: Vec<(u64, u64)>,
+    /// Of the directory that everything else lies in, or is.
+    layer: Vec<(u64, u64)>,
     _dir: tempfile::TempDir,
 }
 
@@ -59,7 +61,12 @@ fn store() -> &'static Store {
         mknodat(&layer, "fifo", FileType::Fifo, Mode::from(0o644), 0).expect("a FIFO");
         let allowed =
             inside.iter().map(|path| fs::metadata(path).map(|stat| (stat.dev(), stat.ino())).expect("a file"));
-        Store { root, allowed: allowed.collect(), _dir: dir }
+        let names = ["", "d", "f", "d/g", "l", "up", "abs", "passwd", "loop", "fifo"];
+        let layer = names.iter().map(|name| {
+            let stat = fs::symlink_metadata(diff.join(name)).expect("a name of the layer");
+            (stat.dev(), stat.ino())
+        });
+        Store { root, allowed: allowed.collect(), layer: layer.collect(), _dir: dir }
     })
 }
 
@@ -88,17 +95,21 @@ fn look(socket: &OwnedFd, store: &Store) {
             _ => None,
         });
         let fds: Vec<OwnedFd> = rights.flatten().collect();
-        let announced = match decode::<Reply>(&bytes[..received.bytes]).expect("an answer is a message") {
-            Reply::TarSplit(Ok(())) => 1,
-            Reply::Opened(results) => results.iter().filter(|result| result.is_ok()).count(),
+        let reply = decode::<Reply>(&bytes[..received.bytes]).expect("an answer is a message");
+        let announced = match &reply {
+            Reply::TarSplit(Ok(())) | Reply::Listed(Ok(())) => 1,
+            Reply::Opened(results) | Reply::Seen(results) => results.iter().filter(|result| result.is_ok()).count(),
             _ => 0,
         };
         assert_eq!(fds.len(), announced, "as many descriptors as announced");
         for fd in fds {
             let stat = fstat(&fd).expect("a descriptor");
-            assert!(store.allowed.contains(&(stat.st_dev, stat.st_ino)), "a file of the layer");
+            let known = if matches!(reply, Reply::Listed(_) | Reply::Seen(_)) { &store.layer } else { &store.allowed };
+            assert!(known.contains(&(stat.st_dev, stat.st_ino)), "something of the layer");
             let flags = fcntl_getfl(&fd).expect("a descriptor");
-            assert!(!flags.contains(OFlags::PATH) && flags & OFlags::ACCMODE == OFlags::RDONLY, "for reading alone");
+            let sight = flags.contains(OFlags::PATH);
+            assert_eq!(sight, matches!(reply, Reply::Seen(_)), "no more than was asked for");
+            assert!(sight || flags & OFlags::ACCMODE == OFlags::RDONLY, "for reading alone");
         }
     }
 }

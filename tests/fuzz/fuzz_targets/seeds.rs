@@ -50,6 +50,19 @@ fn main() {
                 &[layer(LayerDir::Diff), open(&["passwd", "abs/passwd", "up/outside", "loop/x", "fifo", "d"])],
             ),
         ),
+        (
+            "names",
+            conversation(
+                1,
+                &[
+                    layer(LayerDir::Diff),
+                    Request::List { layer: LayerHandle(0), name: None },
+                    Request::List { layer: LayerHandle(0), name: Some(name("d")) },
+                    Request::Look { layer: LayerHandle(0), names: ["f", "l", "up/f", "fifo"].map(name).to_vec() },
+                    Request::UserXattr { layer: LayerHandle(0), name: name("f"), key: b"note".to_vec() },
+                ],
+            ),
+        ),
         ("handles", conversation(1, &[layer(LayerDir::Diff), close.clone(), open(&["f"]), close])),
         ("again", conversation(1, std::slice::from_ref(&hello))),
         ("descriptors", conversation(3, &[layer(LayerDir::Diff), open(&["f"])])),

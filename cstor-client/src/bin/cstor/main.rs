@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use args::{Args, Command, ImageCommand, LayerCommand};
+use args::{Args, Command, ContainerCommand, ImageCommand, LayerCommand};
 use exit::Failure;
 
 fn main() -> ExitCode {
@@ -59,6 +59,12 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Image { command: ImageCommand::Copy(copy) } => cmd::image_copy::run(&args.store, copy),
         Command::Image { command: ImageCommand::Export(export) } => cmd::image_export::run(&args.store, export),
         Command::Layer { command: LayerCommand::Extract(extract) } => cmd::extract::run_layer(&args.store, extract),
+        Command::Container { command: ContainerCommand::List(list) } => {
+            cmd::container_list::run(&args.store, list, &mut io::stdout())
+        }
+        Command::Container { command: ContainerCommand::Diff(diff) } => {
+            cmd::container_diff::run(&args.store, diff, &mut io::stdout())
+        }
         Command::ResolveLink(link) => cmd::resolve_link::run(&args.store, link, &mut io::stdout()),
         Command::Doctor(doctor) => cmd::doctor::run(&args.store, doctor, &mut io::stdout()),
         Command::Info(info) => cmd::info::run(&args.store, info, &mut io::stdout()),

@@ -46,8 +46,12 @@ impl From<HeaderError> for ArchiveProblem {
 
 /// What bytes are that are no header.
 pub(super) fn not_tar(bytes: &[u8]) -> ArchiveProblem {
+    compression(bytes).map_or(ArchiveProblem::NotTar, ArchiveProblem::Compressed)
+}
+
+/// What data that begin so are compressed with.
+pub(crate) fn compression(bytes: &[u8]) -> Option<&'static str> {
     let table: [(&[u8], &str); 4] =
         [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
-    let found = table.into_iter().find(|(magic, _)| bytes.starts_with(magic));
-    found.map_or(ArchiveProblem::NotTar, |(_, name)| ArchiveProblem::Compressed(name))
+    table.into_iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, name)| name)
 }

@@ -14,6 +14,7 @@ use crate::entry::assemble::{Extensions, combine, header};
 use crate::entry::sparse::{self, Extent, PaxMap};
 use crate::entry::ustar::{self, BLOCK, Fields};
 use crate::entry::{Content, Entry, Header, HeaderError, Kind, Member};
+pub(super) use error::compression;
 pub use error::{ArchiveError, ArchiveProblem};
 
 /// All header bytes of one member: a GNU sparse map of a terabyte in pieces of a megabyte has 24.

@@ -33,7 +33,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 
 pub use blob::Compression;
 pub use destination::{Destination, Form, InvalidDestination};
@@ -96,6 +96,13 @@ impl Copier {
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, above, flags, Mode::empty()).map_err(failed("open the directory of the file"))?;
+        // A file in the place of /dev/null or of a FIFO would break whatever else uses it.
+        if let Ok(there) = statat(&directory, name, AtFlags::empty())
+            && FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
+        {
+            let source = std::io::Error::other("what is there is no regular file");
+            return Err(CopyError::Write { path: path.into(), action: "create a file", source }.into());
+        }
         let create = || Temporary::create(directory.as_fd()).map_err(failed("create a file"));
         let file = create()?;
         let mut compressed = BTreeMap::new();

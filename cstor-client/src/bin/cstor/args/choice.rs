@@ -112,3 +112,17 @@ pub(crate) enum ProgressHow {
     Plain,
     Never,
 }
+
+/// The words of a command.
+#[derive(Debug, Clone)]
+pub(crate) struct ProxyCommand(pub(crate) Vec<String>);
+
+impl ProxyCommand {
+    /// No shell is involved, so there is no quoting.
+    pub(crate) fn parse(text: &str) -> Result<ProxyCommand, &'static str> {
+        match text.split_whitespace().map(str::to_owned).collect::<Vec<_>>() {
+            words if words.is_empty() => Err("a program is missing"),
+            words => Ok(ProxyCommand(words)),
+        }
+    }
+}

@@ -8,7 +8,7 @@ use cstor_client::extract::Reflink;
 use cstor_client::listing::Filter;
 use cstor_client::oci::Destination;
 
-use super::choice::{CompressHow, DeviceNodes, Output, ProgressHow, ReflinkWhen};
+use super::choice::{CompressHow, DeviceNodes, Output, ProgressHow, ProxyCommand, ReflinkWhen};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -45,7 +45,7 @@ pub(crate) struct CopyImage {
 
 #[derive(Debug, Group)]
 pub(crate) struct ExportImage {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     /// The file to write, which appears when it is complete; by default standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -54,7 +54,7 @@ pub(crate) struct ExportImage {
 
 #[derive(Debug, Group)]
 pub(crate) struct ImageToc {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) how: TocHow,
@@ -72,12 +72,16 @@ pub(crate) struct TocHow {
 
 #[derive(Debug, Group)]
 pub(crate) struct Extract {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     /// The directory to extract to; it must not exist, or be empty.
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) how: ExtractHow,
+    /// Get the image from an image proxy instead of a store: a command whose words are split at spaces, such as
+    /// "skopeo experimental-image-proxy". The image is then named as for skopeo: TRANSPORT:REFERENCE.
+    #[arg(long, value_name = "COMMAND", value_parser = ProxyCommand::parse, conflicts_with_all = ["reflink", "no_reflinks"])]
+    pub(crate) via: Option<ProxyCommand>,
     /// How to show progress: a bar on a terminal, lines, or not at all.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub(crate) progress: ProgressHow,
@@ -155,7 +159,7 @@ pub(crate) struct Inspect {
 
 #[derive(Debug, Group)]
 pub(crate) struct Layers {
-    /// The image: a name, an id or its beginning, or a digest.
+    /// The image: a name, an id or its beginning, or a digest; or a container, as container:NAME or by its id.
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) output: Output,

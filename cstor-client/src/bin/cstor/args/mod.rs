@@ -1,6 +1,7 @@
 //! The command line, as it is typed.
 
 mod choice;
+mod container;
 mod image;
 mod layer;
 mod serve;
@@ -11,6 +12,7 @@ use clap::{Args as Group, Parser, Subcommand};
 use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher};
 
 pub(crate) use choice::*;
+pub(crate) use container::*;
 pub(crate) use image::*;
 pub(crate) use layer::*;
 pub(crate) use serve::*;
@@ -55,6 +57,15 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Whether anything was said about a store or a helper. To clap, a flag that belongs to every command and stands
+    /// before it conflicts with none of the command's own.
+    pub(crate) fn is_meant(&self) -> bool {
+        self.root.is_some()
+            || self.helper != Helper::default()
+            || self.launcher != LaunchBy::default()
+            || self.require_sandbox
+    }
+
     /// Everything that was said about the helper.
     pub(crate) fn helper_options(&self) -> HelperOptions {
         let policy = match self.helper {
@@ -75,7 +86,7 @@ impl Store {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Extract an image to a directory; the same as `image extract`.
+    /// Extract an image or a container to a directory; the same as `image extract`.
     Extract(Extract),
     /// Look at, export and extract single layers.
     Layer {
@@ -92,6 +103,11 @@ pub(crate) enum Command {
     Info(Info),
     /// Serve images and layers to other programs of the same user: JSON-RPC with descriptors, over a Unix socket.
     Serve(Serve),
+    /// List containers, and show what they have changed. Every command for files of an image takes container:NAME too.
+    Container {
+        #[command(subcommand)]
+        command: ContainerCommand,
+    },
     /// List, look at and extract images.
     Image {
         #[command(subcommand)]
@@ -137,7 +153,7 @@ pub(crate) struct ResolveLink {
 
 #[derive(Debug, Group)]
 pub(crate) struct Check {
-    /// An image or a layer; an image is looked for first.
+    /// An image, container:NAME, or a layer; an image is looked for first.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(crate) target: Option<String>,
     /// Every layer of the store.

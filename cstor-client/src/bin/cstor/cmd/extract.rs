@@ -3,44 +3,66 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cstor_client::error::ExtractError;
 use cstor_client::extract::{Extractor, Reach, Report};
-use cstor_client::{Escaped, ProxiedStorage};
+use cstor_client::jsonrpc::{ProxyOptions, ProxyV1Client};
+use cstor_client::{Error, Escaped};
 use rustix::fs::{Mode, OFlags, open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::open_store;
-use crate::args::{DeviceNodes, Extract, ExtractHow, ExtractLayer, Store};
+use super::{find, open_store, short_id};
+use crate::args::{DeviceNodes, Extract, ExtractHow, ExtractLayer, ProxyCommand, Store};
 use crate::exit::Failure;
 use crate::sandbox::{self, Files, Held};
 use crate::ui::{count, progress, size};
 
 pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
+    if let Some(command) = &args.via {
+        if store.is_meant() {
+            return Err(Failure::Usage("with --via there is no store and no helper: leave out the flags about them"));
+        }
+        return run_via(command, args);
+    }
     let storage = open_store(store)?;
-    let stop = Stop::on_signals(&storage)?;
-    let image = storage.image(&args.image)?;
+    let stop = Stop::on_signals(&storage.interrupt())?;
+    let target = find(&storage, &args.image)?;
     let progress = progress::choose(args.progress);
-    let result = extractor(&args.how, &storage).extract_with(&image, &args.dir, &*progress);
+    let result = extractor(&args.how, storage.interrupt()).extract_with(&target, &args.dir, &*progress);
     drop(progress);
     let report = result.map_err(|error| stop.or(error))?;
-    print_summary(&format!("{} ({})", args.image, image.id().short()), &args.dir, &report);
+    print_summary(&format!("{} ({})", args.image, short_id(&target)), &args.dir, &report);
+    Ok(())
+}
+
+/// `cstor extract --via`: the image comes from another program, and no store is read.
+fn run_via(command: &ProxyCommand, args: &Extract) -> Result<(), Failure> {
+    let interrupt = Arc::default();
+    let stop = Stop::on_signals(&interrupt)?;
+    let options = ProxyOptions::new().interrupt(Arc::clone(&interrupt));
+    let progress = progress::choose(args.progress);
+    let extractor = extractor(&args.how, interrupt);
+    let proxy = ProxyV1Client::start(&command.0, options).map_err(|error| stop.or(Error::from(error).into()))?;
+    let result = proxy.extract(&args.image, &args.dir, &extractor, &*progress);
+    drop(progress);
+    let report = result.map_err(|error| stop.or(error))?;
+    print_summary(&args.image, &args.dir, &report);
     Ok(())
 }
 
 /// `cstor layer extract`.
 pub(crate) fn run_layer(store: &Store, args: &ExtractLayer) -> Result<(), Failure> {
     let storage = open_store(store)?;
-    let stop = Stop::on_signals(&storage)?;
+    let stop = Stop::on_signals(&storage.interrupt())?;
     let layer = storage.layer(&args.layer)?;
-    let result = extractor(&args.how, &storage).extract_layer(&layer, &args.dir);
+    let result = extractor(&args.how, storage.interrupt()).extract_layer(&layer, &args.dir);
     let report = result.map_err(|error| stop.or(error))?;
     print_summary(&format!("layer {:.12}", layer.id()), &args.dir, &report);
     Ok(())
 }
 
-fn extractor(how: &ExtractHow, storage: &ProxiedStorage) -> Extractor {
+fn extractor(how: &ExtractHow, interrupt: Arc<AtomicBool>) -> Extractor {
     let extractor = Extractor::new()
         .reflink(how.reflink())
         .devices(how.devices.into())
@@ -48,7 +70,7 @@ fn extractor(how: &ExtractHow, storage: &ProxiedStorage) -> Extractor {
         .strict(how.strict)
         .verify(how.verify)
         .replace(how.replace)
-        .interrupt(storage.interrupt());
+        .interrupt(interrupt);
     let extractor = if how.preserve_setid { extractor.preserve_set_id(true) } else { extractor };
     let devices = matches!(how.devices, DeviceNodes::Create);
     if how.no_sandbox { extractor } else { extractor.before_placing(move |reach| enter_sandbox(reach, devices)) }
@@ -66,14 +88,14 @@ fn enter_sandbox(reach: &Reach<'_>, devices: bool) -> io::Result<()> {
 pub(super) struct Stop(Arc<AtomicUsize>);
 
 impl Stop {
-    pub(super) fn on_signals(storage: &ProxiedStorage) -> Result<Stop, Failure> {
+    pub(super) fn on_signals(interrupt: &Arc<AtomicBool>) -> Result<Stop, Failure> {
         let caught = Arc::new(AtomicUsize::new(0));
         // A terminal that is closed sends SIGHUP; nohup(1) has it ignored, and so it stays.
         let hangup = (!ignores_hangup()).then_some(SIGHUP);
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             let number = usize::try_from(signal).unwrap_or_default();
             signal_hook::flag::register_usize(signal, Arc::clone(&caught), number).map_err(Failure::Signal)?;
-            signal_hook::flag::register(signal, storage.interrupt()).map_err(Failure::Signal)?;
+            signal_hook::flag::register(signal, Arc::clone(interrupt)).map_err(Failure::Signal)?;
         }
         Ok(Stop(caught))
     }
@@ -106,8 +128,11 @@ fn print_summary(what: &str, dir: &Path, report: &Report) {
 }
 
 fn summary(what: &str, dir: &Path, report: &Report) -> String {
-    let checked =
-        if report.verified { "all contents checked" } else { "reflinked contents not checked (--verify does)" };
+    let checked = match (report.verified, report.without_checksum) {
+        (true, _) => "all contents checked".to_owned(),
+        (false, 0) => "reflinked contents not checked (--verify does)".to_owned(),
+        (false, files) => format!("{} of the container's own not checked", count(files, "file", "files")),
+    };
     let contents = [
         count(report.files, "file", "files"),
         count(report.directories, "directory", "directories"),

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use cstor_client::oci::{Compression, Copier, CopyReport, Form};
 use cstor_client::{Escaped, Image};
 
-use super::open_store;
+use super::{find_image, open_store};
 use crate::args::{CopyImage, Store};
 use crate::exit::Failure;
 use crate::ui::{count, output, size};
@@ -27,7 +27,7 @@ pub(crate) fn run(store: &Store, args: &CopyImage) -> Result<(), Failure> {
         return Err(Failure::Terminal);
     }
     let storage = open_store(store)?;
-    let image = storage.image(&args.image)?;
+    let image = find_image(&storage, &args.image)?;
     let copier = Copier::new().compression(compression);
     let report = if args.destination.is_stream() {
         copier.stream(&image, &args.destination, output::stdout()?)?

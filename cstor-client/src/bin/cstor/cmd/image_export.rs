@@ -2,23 +2,23 @@
 
 use std::io::{self, IsTerminal};
 
-use super::open_store;
+use super::{find, open_store};
 use crate::args::{ExportImage, Store};
 use crate::exit::Failure;
 use crate::ui::output::{self, NewFile};
 
 pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
     let storage = open_store(store)?;
-    let image = storage.image(&args.image)?;
+    let target = find(&storage, &args.image)?;
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
             let file = NewFile::create(path)?;
-            image.export(file.writer()).map_err(|error| file.explain(error.into()))?;
+            target.export(file.writer()).map_err(|error| file.explain(error.into()))?;
             file.publish()
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
         _ => {
-            image.export(output::stdout()?)?;
+            target.export(output::stdout()?)?;
             Ok(())
         }
     }

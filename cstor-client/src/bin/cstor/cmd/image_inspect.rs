@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::image_layers::{self, LayerRow};
-use super::open_store;
+use super::{find_image, open_store};
 use crate::args::{Format, Inspect, Store};
 use crate::exit::Failure;
 use crate::ui::{json, short, size, table};
@@ -32,7 +32,7 @@ struct Inspection {
 
 pub(crate) fn run(store: &Store, args: &Inspect, out: &mut dyn Write) -> Result<(), Failure> {
     let storage = open_store(store)?;
-    let image = storage.image(&args.image)?;
+    let image = find_image(&storage, &args.image)?;
     if args.output.quiet {
         return Ok(writeln!(out, "{}", short(&image.id().to_string(), args.output.no_trunc))?);
     }
@@ -82,6 +82,6 @@ fn inspect(image: &Image) -> Result<Inspection, Failure> {
         os: of(Config::os),
         size: image.size()?,
         config: config.as_ref().and_then(|config| config.runtime().cloned()),
-        layers: image_layers::rows(image, config.as_ref())?,
+        layers: image_layers::rows(&image.layers()?, config.as_ref()),
     })
 }

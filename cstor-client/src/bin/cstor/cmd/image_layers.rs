@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use cstor_client::{Config, Image};
+use cstor_client::{Config, Layer, Target};
 use serde::Serialize;
 
-use super::open_store;
+use super::{find, open_store};
 use crate::args::{Format, Layers, Store};
 use crate::exit::Failure;
 use crate::ui::{json, short, size, table};
@@ -13,7 +13,9 @@ use crate::ui::{json, short, size, table};
 #[derive(Serialize)]
 struct Listing {
     schema: u32,
-    image: String,
+    image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<String>,
     layers: Vec<LayerRow>,
 }
 
@@ -31,8 +33,17 @@ pub(crate) struct LayerRow {
 
 pub(crate) fn run(store: &Store, args: &Layers, out: &mut dyn Write) -> Result<(), Failure> {
     let storage = open_store(store)?;
-    let image = storage.image(&args.image)?;
-    let layers = rows(&image, super::config_of(&image)?.as_ref())?;
+    let target = find(&storage, &args.image)?;
+    let (image, container) = match &target {
+        Target::Image(image) => (Some(image.clone()), None),
+        Target::Container(container) => {
+            // A container of an image that was removed has its layers all the same.
+            let image = container.image_id().and_then(|id| storage.image(&id.to_string()).ok());
+            (image, Some(container.id().to_owned()))
+        }
+    };
+    let config = image.as_ref().map(super::config_of).transpose()?.flatten();
+    let layers = rows(&target.layers()?, config.as_ref());
     if args.output.quiet {
         for layer in &layers {
             writeln!(out, "{}", short(&layer.id, args.output.no_trunc))?;
@@ -40,7 +51,10 @@ pub(crate) fn run(store: &Store, args: &Layers, out: &mut dyn Write) -> Result<(
         return Ok(());
     }
     if args.output.format == Format::Json {
-        return Ok(json::print(out, &Listing { schema: json::SCHEMA, image: image.id().to_string(), layers })?);
+        return Ok(json::print(
+            out,
+            &Listing { schema: json::SCHEMA, image: image.map(|image| image.id().to_string()), container, layers },
+        )?);
     }
     let mut lines = vec![["LAYER ID", "DIFF ID", "SIZE", "CREATED BY"].map(str::to_owned)];
     for layer in &layers {
@@ -55,11 +69,10 @@ pub(crate) fn run(store: &Store, args: &Layers, out: &mut dyn Write) -> Result<(
     Ok(table::print(out, &lines)?)
 }
 
-/// The layers of an image, each with the step of its history that made it.
-pub(crate) fn rows(image: &Image, config: Option<&Config>) -> Result<Vec<LayerRow>, Failure> {
+/// The layers of an image, each with the step of its history that made it; a container's own comes after them.
+pub(crate) fn rows(layers: &[Layer], config: Option<&Config>) -> Vec<LayerRow> {
     let steps = config.map_or(&[][..], Config::history).iter().filter(|step| !step.empty_layer);
     let mut steps = steps.map(Some).chain(std::iter::repeat(None));
-    let layers = image.layers()?;
     let rows = layers.iter().map(|layer| LayerRow {
         id: layer.id().to_string(),
         parent: layer.parent().map(|id| id.to_string()),
@@ -68,7 +81,7 @@ pub(crate) fn rows(image: &Image, config: Option<&Config>) -> Result<Vec<LayerRo
         created: layer.created().map(str::to_owned),
         created_by: steps.next().flatten().and_then(|step| step.created_by.clone()),
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 fn shortened(text: &str, whole: bool) -> String {

@@ -1,5 +1,7 @@
 //! One file a command: from its arguments to a call of the library and its output.
 
+pub(crate) mod container_diff;
+pub(crate) mod container_list;
 pub(crate) mod doctor;
 pub(crate) mod extract;
 pub(crate) mod image_copy;
@@ -19,10 +21,11 @@ pub(crate) mod verify;
 pub(crate) mod whose;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Config, Image, Location, ProxiedStorage, Storage};
+use cstor_client::{Config, Image, Location, ProxiedStorage, Storage, Target};
 
 use crate::args::Store;
 use crate::exit::Failure;
+use crate::ui::short;
 
 /// An image's configuration; none for one of schema 1. A damaged one is an error.
 pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
@@ -30,6 +33,34 @@ pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
         Ok(config) => Ok(Some(config)),
         Err(StoreError::NoBigData { .. }) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Finds an image or a container. Of a container whose processes may write meanwhile the user is told.
+pub(crate) fn find(storage: &Storage, reference: &str) -> Result<Target, Failure> {
+    let target = storage.target(reference)?;
+    if let Target::Container(container) = &target {
+        let statuses = storage.container_statuses();
+        if let Some(status) = statuses.of(container.id()).filter(|status| status.state.is_active()) {
+            tracing::warn!(container = reference, "is {}: its files may change while they are read", status.state);
+        }
+    }
+    Ok(target)
+}
+
+/// The first digits of the id of an image or a container.
+pub(crate) fn short_id(target: &Target) -> String {
+    match target {
+        Target::Image(image) => image.id().short(),
+        Target::Container(container) => short(container.id(), false).to_owned(),
+    }
+}
+
+/// Finds an image, where a container will not do.
+pub(crate) fn find_image(storage: &Storage, reference: &str) -> Result<Image, Failure> {
+    match storage.target(reference)? {
+        Target::Image(image) => Ok(image),
+        Target::Container(_) => Err(StoreError::NotAnImage { reference: reference.to_owned() }.into()),
     }
 }
 
@@ -44,6 +75,8 @@ pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
 
 /// The store that was named.
 fn location(store: &Store) -> Option<Location> {
-    let location = Location::new(store.root.as_ref()?).additional(Storage::stores_in_options(&store.storage_opt));
+    let location = Location::new(store.root.as_ref()?)
+        .additional(Storage::stores_in_options(&store.storage_opt))
+        .layer_stores(Storage::layer_stores_in_options(&store.storage_opt));
     Some(store.imagestore.iter().fold(location, |location, path| location.image_store(path)))
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
     let storage = open_store(store)?;
     let server = Server::new(&storage).connections(args.connections).interrupt(storage.interrupt());
     // A signal is how a server ends.
-    let _stop = Stop::on_signals(&storage)?;
+    let _stop = Stop::on_signals(&storage.interrupt())?;
     let serve = |listener: BorrowedFd<'_>| if args.once { server.serve_once(listener) } else { server.serve(listener) };
     let served = match (&args.socket, args.fd) {
         (Some(path), _) => {

@@ -4,12 +4,14 @@ use std::io::{BufWriter, Write};
 
 use cstor_client::toc::Toc;
 
-use super::open_store;
+use super::{find, open_store};
 use crate::args::{ImageToc, LayerToc, Store};
 use crate::exit::Failure;
 
 pub(crate) fn run_image(store: &Store, args: &ImageToc, out: &mut dyn Write) -> Result<(), Failure> {
-    print(&open_store(store)?.image(&args.image)?.toc(args.how.digests)?, args.how.pretty, out)
+    let storage = open_store(store)?;
+    let target = find(&storage, &args.image)?;
+    print(&target.toc(args.how.digests)?, args.how.pretty, out)
 }
 
 pub(crate) fn run_layer(store: &Store, args: &LayerToc, out: &mut dyn Write) -> Result<(), Failure> {

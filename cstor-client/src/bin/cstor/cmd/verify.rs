@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Error, ErrorKind, Layer, LayerId, Level, Storage};
+use cstor_client::{Error, ErrorKind, Layer, LayerId, Level, Storage, Target};
 use serde::Serialize;
 
 use super::open_store;
@@ -79,8 +79,13 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
     let mut targets = Targets::new();
     let mut images = match target {
         None => storage.list_images()?,
-        Some(name) => match storage.image(name) {
-            Ok(image) => vec![image],
+        Some(name) => match storage.target(name) {
+            Ok(Target::Image(image)) => vec![image],
+            // Its own layer has no description to be held against.
+            Ok(Target::Container(container)) => {
+                let described = container.layers()?.into_iter().filter(|layer| layer.diff_id().is_some());
+                return Ok(described.map(|layer| (layer.id(), (layer, Vec::new()))).collect());
+            }
             Err(StoreError::NoImage { .. }) => Vec::new(),
             Err(error) => return Err(error.into()),
         },

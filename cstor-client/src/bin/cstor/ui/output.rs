@@ -1,6 +1,7 @@
-//! A file that appears under its name only when it is complete.
+//! A file that appears under its name only when it is complete. What is there and is no file, such as a FIFO or
+//! /dev/null, is written to and not replaced.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -9,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use cstor_client::Error;
 use cstor_client::error::SinkError;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
 
 use crate::exit::Failure;
 
@@ -18,15 +20,15 @@ pub(crate) fn stdout() -> Result<File, Failure> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
-/// A file under a temporary name beside its own; dropping it removes it.
+/// A file under a temporary name beside its own, which dropping it removes.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     directory: OwnedFd,
     path: PathBuf,
     name: OsString,
-    temporary: OsString,
+    /// None where there is nothing to rename: what was there is written to, or the file has its name.
+    temporary: Option<OsString>,
     file: File,
-    complete: bool,
 }
 
 impl NewFile {
@@ -37,11 +39,14 @@ impl NewFile {
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let directory = openat(CWD, above, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        let (path, name) = (path.to_owned(), name.to_owned());
+        if let Some(file) = no_file(&directory, &name).map_err(|errno| failed(errno.into()))? {
+            return Ok(NewFile { directory, path, name, temporary: None, file: file.into() });
+        }
         let temporary = OsString::from(format!(".cstor-{:016x}", RandomState::new().build_hasher().finish()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(&directory, &temporary, flags, Mode::from(0o666)).map_err(|errno| failed(errno.into()))?;
-        let (path, name) = (path.to_owned(), name.to_owned());
-        Ok(NewFile { directory, path, name, temporary, file: file.into(), complete: false })
+        Ok(NewFile { directory, path, name, temporary: Some(temporary), file: file.into() })
     }
 
     /// Where to write its contents.
@@ -62,18 +67,33 @@ impl NewFile {
 
     /// Gives it its name, in place of what had it before.
     pub(crate) fn publish(mut self) -> Result<(), Failure> {
-        renameat(&self.directory, &self.temporary, &self.directory, &self.name)
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        renameat(&self.directory, temporary, &self.directory, &self.name)
             .map_err(|errno| Failure::File { path: self.path.clone(), source: errno.into() })?;
-        self.complete = true;
+        self.temporary = None;
         Ok(())
     }
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.complete {
+        if let Some(temporary) = &self.temporary {
             // Nothing more can be done about it.
-            let _ = unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+            let _ = unlinkat(&self.directory, temporary, AtFlags::empty());
         }
     }
+}
+
+/// Opens what is there under a name for writing, if it is anything but a file or a directory.
+fn no_file(directory: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
+    let kind = match statat(directory, name, AtFlags::empty()) {
+        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+        // A link that leads nowhere is replaced, as a file is.
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    if matches!(kind, FileType::RegularFile | FileType::Directory) {
+        return Ok(None);
+    }
+    openat(directory, name, OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).map(Some)
 }

@@ -1,8 +1,12 @@
-//! podman's own database, as far as it says where the store is.
+//! podman's own database: where it says that the store is, and in which state its containers are (`statuses.rs`).
 //!
-//! podman keeps containers and pods there, and the paths of the moment when the database was made, which it believes
-//! more than storage.conf (libpod/sqlite_state.go, `GetDBConfig`; libpod/runtime.go, `mergeDBConfig`). Nothing that
-//! goes wrong here is an error: then it is not known what podman would do. Nothing else of the database is read.
+//! podman keeps the paths of the moment when the database was made, and believes them more than storage.conf
+//! (libpod/sqlite_state.go, `GetDBConfig`; libpod/runtime.go, `mergeDBConfig`). Nothing that goes wrong here is an
+//! error: then it is not known what podman would do.
+
+mod statuses;
+
+pub use statuses::{ContainerState, ContainerStatus, ContainerStatuses};
 
 use std::path::{Path, PathBuf};
 
@@ -45,23 +49,41 @@ pub enum Database {
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER: usize = 20;
 
+/// A database of podman, whatever is asked of it.
+enum Found {
+    None,
+    Bolt(PathBuf),
+    Sqlite(PathBuf),
+    Unknown { path: PathBuf, why: String },
+}
+
+/// Looks below `place`, which is the root or, for a transient store, the run root.
+fn find(root: &Path, place: &Path) -> Found {
+    let path = place.join("db.sql");
+    match header(&path) {
+        Ok(header) if header.starts_with(MAGIC) => match header.get(18..HEADER) {
+            Some([1, 1]) => Found::Sqlite(path),
+            // Even to a reader, SQLite would add files of its own beside the database.
+            _ => Found::Unknown { path, why: "has a write-ahead log, which podman does not use".to_owned() },
+        },
+        Ok(header) if header.is_empty() => Found::None,
+        Ok(_) => Found::Unknown { path, why: "is no SQLite database".to_owned() },
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            let path = root.join("libpod/bolt_state.db");
+            if header(&path).is_ok() { Found::Bolt(path) } else { Found::None }
+        }
+        Err(errno) => Found::Unknown { path, why: errno.to_string() },
+    }
+}
+
 impl Database {
     /// Looks below `place`, which is the root or, for a transient store, the run root.
     pub(super) fn read(root: &Path, place: &Path) -> Database {
-        let path = place.join("db.sql");
-        match header(&path) {
-            Ok(header) if header.starts_with(MAGIC) => match header.get(18..HEADER) {
-                Some([1, 1]) => query(path),
-                // Even to a reader, SQLite would add files of its own beside the database.
-                _ => Database::Unknown { path, why: "has a write-ahead log, which podman does not use".to_owned() },
-            },
-            Ok(header) if header.is_empty() => Database::None,
-            Ok(_) => Database::Unknown { path, why: "is no SQLite database".to_owned() },
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                let path = root.join("libpod/bolt_state.db");
-                if header(&path).is_ok() { Database::Bolt { path } } else { Database::None }
-            }
-            Err(errno) => Database::Unknown { path, why: errno.to_string() },
+        match find(root, place) {
+            Found::None => Database::None,
+            Found::Bolt(path) => Database::Bolt { path },
+            Found::Sqlite(path) => paths(path),
+            Found::Unknown { path, why } => Database::Unknown { path, why },
         }
     }
 }
@@ -83,32 +105,45 @@ fn header(path: &Path) -> Result<Vec<u8>, Errno> {
     Ok(bytes)
 }
 
+/// Asks an SQLite database.
 #[cfg(feature = "podman-db")]
-fn query(path: PathBuf) -> Database {
+fn ask<T>(path: &Path, query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>) -> Result<T, String> {
     use rusqlite::{Connection, OpenFlags};
 
     /// podman's transactions take milliseconds, and exclude readers.
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
-    let ask = || {
+    let asked = || {
         // Read-only, SQLite never rolls back what an interrupted podman left in a journal: that is an error then.
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Connection::open_with_flags(&path, flags)?;
+        let database = Connection::open_with_flags(path, flags)?;
         database.busy_timeout(PATIENCE)?;
+        query(&database)
+    };
+    asked().map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "podman-db")]
+fn paths(path: PathBuf) -> Database {
+    let asked = ask(&path, |database| {
         database.query_row("SELECT GraphRoot, RunRoot, GraphDriver FROM DBConfig", [], |row| {
             let text = |column: usize| row.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
             Ok((text(0)?, text(1)?, text(2)?))
         })
-    };
-    match ask() {
+    });
+    match asked {
         Ok((root, run_root, driver)) => Database::Sqlite { root: root.into(), run_root: run_root.into(), driver, path },
-        Err(error) => Database::Unknown { why: error.to_string(), path },
+        Err(why) => Database::Unknown { why, path },
     }
 }
 
+/// Why nothing is asked where SQLite was left out.
 #[cfg(not(feature = "podman-db"))]
-fn query(path: PathBuf) -> Database {
-    Database::Unknown { path, why: "cstor was built without the feature podman-db".to_owned() }
+const LEFT_OUT: &str = "cstor was built without the feature podman-db";
+
+#[cfg(not(feature = "podman-db"))]
+fn paths(path: PathBuf) -> Database {
+    Database::Unknown { path, why: LEFT_OUT.to_owned() }
 }
 
 #[cfg(test)]

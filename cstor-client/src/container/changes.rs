@@ -1,0 +1,103 @@
+//! What a container has changed: its own layer held against the merged files below.
+//!
+//! As `podman diff` (containers/storage pkg/archive/changes.go, `changes`): a directory that only has the same
+//! metadata again is none, and a directory in which something was added or deleted counts as changed. Unlike podman, it
+//! does not look at the size of directories, which says nothing of them but how the file system has stored them; and
+//! what a new directory in the place of an old one hides is deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::chain::Chain;
+use crate::entry::{Header, Kind};
+use crate::error::Error;
+use crate::layer::open_entries;
+use crate::merge::{self, FinalTree, Inode, Meaning, classify, join};
+use crate::source::Escalating;
+
+/// One path that a container has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// From the root, without a leading slash.
+    pub path: Vec<u8>,
+    /// What happened to it.
+    pub kind: ChangeKind,
+}
+
+/// What happened to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was there, and has other contents or metadata.
+    Changed,
+    /// It was not there.
+    Added,
+    /// It is gone.
+    Deleted,
+}
+
+/// The changes that the top layer of a chain makes.
+pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, Error> {
+    let top = chain.layers().len().saturating_sub(1);
+    let mut source = Escalating::new(chain.shared());
+    let below = merge::merge_below(&mut chain, top, &mut source, &mut |_, _| {})?;
+    let headers = open_entries(&mut chain, top, &mut source)?
+        .filter_map(|entry| entry.map(|entry| entry.member).transpose())
+        .map(|member| member.map(|member| member.header))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(compare(&below, &headers))
+}
+
+/// `headers` are of a layer that was read from its directory: names are clean, and each comes once.
+fn compare(below: &FinalTree, headers: &[Header]) -> Vec<Change> {
+    let own: BTreeSet<&[u8]> = headers.iter().map(|header| header.path.as_slice()).collect();
+    let mut changes = BTreeMap::new();
+    for header in headers {
+        let (parent, last) = split(&header.path);
+        match classify(std::iter::empty(), last) {
+            Ok(Meaning::Whiteout(name)) => {
+                let gone = join(parent, name);
+                if below.find(&gone).is_some() {
+                    changes.insert(gone, ChangeKind::Deleted);
+                }
+            }
+            Ok(Meaning::Opaque) => {
+                let hidden = below.names(parent).map(|name| join(parent, name));
+                changes.extend(hidden.filter(|path| !own.contains(&**path)).map(|path| (path, ChangeKind::Deleted)));
+            }
+            Ok(Meaning::Member) if last.is_empty() => {}
+            Ok(Meaning::Member) => match below.find(&header.path) {
+                None => drop(changes.insert(header.path.clone(), ChangeKind::Added)),
+                Some(before) if is_same_dir(before, header) => {}
+                Some(_) => drop(changes.insert(header.path.clone(), ChangeKind::Changed)),
+            },
+            Ok(Meaning::Ignored) | Err(_) => {}
+        }
+    }
+    let moved: Vec<_> =
+        changes.iter().filter(|(_, kind)| **kind != ChangeKind::Changed).map(|(path, _)| path).collect();
+    let parents: Vec<_> =
+        moved.into_iter().map(|path| split(path).0.to_vec()).filter(|path| !path.is_empty()).collect();
+    for parent in parents {
+        changes.entry(parent).or_insert(ChangeKind::Changed);
+    }
+    let mut changes: Vec<_> = changes.into_iter().map(|(path, kind)| Change { path, kind }).collect();
+    // What is in a directory follows it at once.
+    changes.sort_by(|a, b| a.path.split(|&byte| byte == b'/').cmp(b.path.split(|&byte| byte == b'/')));
+    changes
+}
+
+/// Whether a directory was only copied up, so that something in it could change.
+fn is_same_dir(before: &Inode, header: &Header) -> bool {
+    let meta = before.meta();
+    before.is_dir()
+        && header.kind == Kind::Dir
+        && (meta.mode, meta.uid, meta.gid) == (header.mode, header.uid, header.gid)
+        && (before.is_implied() || meta.mtime == header.mtime)
+}
+
+/// The parent without its slash, and the last component.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (path.get(..slash).unwrap_or_default(), path.get(slash + 1..).unwrap_or_default()),
+        None => (b"", path),
+    }
+}

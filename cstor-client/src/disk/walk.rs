@@ -1,0 +1,328 @@
+//! Goes through the directory of a layer once, each directory before what is in it, names in the order of their bytes.
+//!
+//! What changes meanwhile is an error, or is seen as it was at its moment: nothing keeps a running container still.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use cstor_proto::{MAX_BATCH, Refusal, RelPath};
+use rustix::fs::{Dir, FileType, Stat, fstat, major, minor, readlinkat};
+use rustix::io::Errno;
+
+use super::DiskError;
+use super::attributes::{Attributes, portable_capability};
+use super::marks::{Marks, is_bookkeeping};
+use super::overridden::{self, Overridden, StoodFor};
+use super::owners::Owners;
+use crate::chain::{Chain, ChainLayer, ContentsDir};
+use crate::entry::{Content, Header, Kind, Member, Time, Xattr};
+use crate::error::Error;
+use crate::layer::{ReadError, ReadProblem};
+use crate::merge::{is_marker, join};
+use crate::source::{DirSource, Escalating};
+
+/// The name of the layer's own directory in a tar.
+const ROOT: &[u8] = b"./";
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// The members of a layer, from its directory.
+pub(crate) fn members(chain: &Chain, layer: &ChainLayer, source: &mut Escalating) -> Result<Vec<Member>, Error> {
+    let error = |problem: DiskError| ReadError { layer: layer.record.id, name: None, problem: problem.into() };
+    let Some((dir, others)) = layer.dirs.split_first() else { return Ok(Vec::new()) };
+    for other in others {
+        // Of those that this process cannot see it is not yet known whether they are there.
+        if !matches!(source.list(other, None)?, Err(Refusal::NotFound)) {
+            return Err(error(DiskError::SeveralDirectories).into());
+        }
+    }
+    let fuse = chain.shared().root(dir.at.root).is_ok_and(|root| root.is_mounted_by_program());
+    let mut walk = Walk {
+        layer,
+        dir,
+        source,
+        owners: Owners::of(chain.shared(), &layer.record)?,
+        marks: Marks::of_store(fuse),
+        masked: None,
+        attributes: Attributes::new(),
+        links: HashMap::new(),
+        members: Vec::new(),
+    };
+    walk.top()?;
+    Ok(walk.members)
+}
+
+struct Walk<'a> {
+    layer: &'a ChainLayer,
+    dir: &'a ContentsDir,
+    source: &'a mut Escalating,
+    owners: Owners,
+    marks: Marks,
+    /// The attribute that metadata is in, if it is. The layer's own directory tells: there nobody in a container but its
+    /// root can have put one (overlay.go, `create`).
+    masked: Option<&'static [u8]>,
+    attributes: Attributes,
+    /// The first name of files that have several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    members: Vec<Member>,
+}
+
+impl Walk<'_> {
+    fn top(&mut self) -> Result<(), Error> {
+        let root = self.list(None)?;
+        let names = self.attributes.names(&root).map_err(|errno| self.metadata(ROOT, "attributes", errno))?;
+        self.masked = overridden::NAMES.into_iter().find(|name| names.iter().any(|own| own == name));
+        self.member(b"", None, &root)?;
+        let mut pending = self.below(root, b"")?;
+        while let Some(path) = pending.pop() {
+            // Siblings are looked at together.
+            let parent = path.split().0.to_vec();
+            let mut siblings = vec![path];
+            while siblings.len() < MAX_BATCH && pending.last().is_some_and(|next| next.split().0 == parent) {
+                siblings.extend(pending.pop());
+            }
+            let seen = self.source.look(self.dir, &siblings)?;
+            let mut directories = Vec::new();
+            for (path, seen) in siblings.into_iter().zip(seen) {
+                let seen = seen.map_err(|refusal| self.error(path.as_bytes(), DiskError::Look(refusal)))?;
+                if self.member(path.as_bytes(), Some(&path), &seen)? {
+                    directories.push(path);
+                }
+            }
+            for path in directories.into_iter().rev() {
+                let listed = self.list(Some(&path))?;
+                pending.extend(self.below(listed, path.as_bytes())?);
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, name: Option<&RelPath>) -> Result<OwnedFd, Error> {
+        let listed = self.source.list(self.dir, name)?;
+        let path = name.map_or(ROOT, RelPath::as_bytes);
+        Ok(listed.map_err(|refusal| self.error(path, DiskError::List(refusal)))?)
+    }
+
+    /// The paths of what is in a directory, the last name first.
+    fn below(&self, listed: OwnedFd, path: &[u8]) -> Result<Vec<RelPath>, Error> {
+        let mut names = Vec::new();
+        for entry in Dir::new(listed).map_err(|errno| self.metadata(path, "names", errno))? {
+            let entry = entry.map_err(|errno| self.metadata(path, "names", errno))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        let path_of = |name: Vec<u8>| {
+            let path = join(path, &name);
+            let start = path.iter().copied().take(64).collect();
+            let error = |problem| ReadError {
+                layer: self.layer.record.id,
+                name: Some(start),
+                problem: ReadProblem::Name(problem),
+            };
+            RelPath::from_clean(path).map_err(|invalid| error(invalid).into())
+        };
+        names.into_iter().map(path_of).collect()
+    }
+
+    /// Adds what a tar would have for one file; whether it is a directory to go into.
+    fn member(&mut self, path: &[u8], at: Option<&RelPath>, seen: &OwnedFd) -> Result<bool, Error> {
+        let stat = fstat(seen).map_err(|errno| self.metadata(path, "metadata", errno))?;
+        let names = self.attributes.names(seen).map_err(|errno| self.metadata(path, "attributes", errno))?;
+        let (file_type, (parent, last)) = (FileType::from_raw_mode(stat.st_mode), split(path));
+        let empty_file = file_type == FileType::RegularFile && stat.st_size == 0;
+        if file_type == FileType::CharacterDevice && stat.st_rdev == 0 || empty_file && self.marks.is_whiteout(&names) {
+            self.members.push(marker(&[parent, WHITEOUT, last].concat(), &stat));
+            return Ok(false);
+        }
+        let problem = match file_type {
+            // fuse-overlayfs means it as the tar does.
+            _ if is_marker(last) && self.marks.fuse => {
+                self.members.push(marker(path, &stat));
+                return Ok(false);
+            }
+            _ if is_marker(last) => Some(DiskError::WhiteoutName),
+            FileType::Directory if self.marks.is_redirected(&names) => Some(DiskError::Redirect),
+            FileType::RegularFile if self.marks.is_metacopy(&names) => Some(DiskError::Metacopy),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return Err(self.error(path, problem).into());
+        }
+        let overridden = self.overridden(path, at, seen, &names, file_type == FileType::Directory)?;
+        let Some(kind) = self.kind(path, seen, &stat, overridden)? else { return Ok(false) };
+        let (uid, gid, mode) = match overridden {
+            Some(Overridden { uid, gid, mode, .. }) => (uid, gid, mode),
+            None => {
+                let (uid, gid) = match (self.owners.container_ids(stat.st_uid, stat.st_gid), at) {
+                    // `podman mount` gives the top of a layer to the namespace's root, whoever is root in the container.
+                    (Err(_), None) => (0, 0),
+                    (ids, _) => ids.map_err(|problem| self.error(path, problem))?,
+                };
+                (uid, gid, stat.st_mode & 0o7777)
+            }
+        };
+        let size = if kind == Kind::File { stat.st_size.unsigned_abs() } else { 0 };
+        let is_dir = kind == Kind::Dir;
+        let header = Header {
+            path: if path.is_empty() { ROOT.to_vec() } else { path.to_vec() },
+            kind,
+            mode,
+            uid: uid.into(),
+            gid: gid.into(),
+            user_name: Vec::new(),
+            group_name: Vec::new(),
+            mtime: time(&stat),
+            xattrs: self.carried(path, at, seen, &names)?,
+        };
+        let content = (size > 0).then_some(Content { size, crc: None, digest: None });
+        self.members.push(Member { header, content, sparse: false });
+        // overlayfs does not look whether the top of a layer is opaque.
+        if is_dir && at.is_some() && self.is_opaque(path, at, seen, &names)? {
+            self.members.push(marker(&[path, b"/", OPAQUE].concat(), &stat));
+        }
+        Ok(is_dir)
+    }
+
+    /// What a file is in a tar; none for a socket, which is nothing there.
+    fn kind(
+        &mut self,
+        path: &[u8],
+        seen: &OwnedFd,
+        stat: &Stat,
+        overridden: Option<Overridden>,
+    ) -> Result<Option<Kind>, Error> {
+        let device = (major(stat.st_rdev), minor(stat.st_rdev));
+        Ok(Some(match (overridden.and_then(|overridden| overridden.kind), FileType::from_raw_mode(stat.st_mode)) {
+            (Some(StoodFor::Fifo), _) | (None, FileType::Fifo) => Kind::Fifo,
+            (Some(StoodFor::Block(major, minor)), _) => Kind::BlockDevice { major, minor },
+            (Some(StoodFor::Char(major, minor)), _) => Kind::CharDevice { major, minor },
+            (None, FileType::BlockDevice) => Kind::BlockDevice { major: device.0, minor: device.1 },
+            (None, FileType::CharacterDevice) => Kind::CharDevice { major: device.0, minor: device.1 },
+            (None, FileType::Directory) => Kind::Dir,
+            (None, FileType::Symlink) => {
+                let target = readlinkat(seen, "", Vec::new()).map_err(|errno| self.metadata(path, "target", errno))?;
+                Kind::Symlink(target.into_bytes())
+            }
+            (None, FileType::RegularFile) => match self.first_name(path, stat) {
+                Some(first) => Kind::HardLink(first),
+                None => Kind::File,
+            },
+            (Some(StoodFor::Socket), _) | (None, FileType::Socket | FileType::Unknown) => {
+                tracing::debug!(path = %cstor_proto::Escaped(path), "a socket is left out");
+                return Ok(None);
+            }
+        }))
+    }
+
+    /// The name under which a file was met before; none the first time.
+    fn first_name(&mut self, path: &[u8], stat: &Stat) -> Option<Vec<u8>> {
+        if stat.st_nlink < 2 {
+            return None;
+        }
+        let inode = (stat.st_dev, stat.st_ino);
+        let known = self.links.get(&inode).cloned();
+        if known.is_none() {
+            self.links.insert(inode, path.to_vec());
+        }
+        known
+    }
+
+    fn overridden(
+        &mut self,
+        path: &[u8],
+        at: Option<&RelPath>,
+        seen: &OwnedFd,
+        names: &[Vec<u8>],
+        is_dir: bool,
+    ) -> Result<Option<Overridden>, Error> {
+        let Some(name) = self.masked.filter(|name| names.iter().any(|own| own == name)) else { return Ok(None) };
+        let value = self.value(path, at, seen, name)?;
+        let parsed = Overridden::parse(&value, is_dir).ok_or_else(|| self.error(path, DiskError::Override(name)))?;
+        Ok(Some(parsed))
+    }
+
+    fn is_opaque(
+        &mut self,
+        path: &[u8],
+        at: Option<&RelPath>,
+        seen: &OwnedFd,
+        names: &[Vec<u8>],
+    ) -> Result<bool, Error> {
+        let marks = self.marks;
+        for name in names.iter().filter(|name| marks.may_be_opaque(name)) {
+            if self.value(path, at, seen, name)? == b"y" {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The attributes that a tar of podman's would have.
+    fn carried(
+        &mut self,
+        path: &[u8],
+        at: Option<&RelPath>,
+        seen: &OwnedFd,
+        names: &[Vec<u8>],
+    ) -> Result<Vec<Xattr>, Error> {
+        let mut carried = Vec::new();
+        for name in names {
+            if name == CAPABILITY {
+                let value = self.value(path, at, seen, name)?;
+                let owners = &self.owners;
+                let value = portable_capability(&value, |uid| owners.is_root(uid));
+                carried.extend(value.map(|value| Xattr { name: name.clone(), value }));
+            } else if name.starts_with(b"user.") && !is_bookkeeping(name) {
+                let value = self.value(path, at, seen, name)?;
+                carried.push(Xattr { name: name.clone(), value });
+            }
+        }
+        Ok(carried)
+    }
+
+    /// The value of an attribute, read by the helper where this process may not.
+    fn value(&mut self, path: &[u8], at: Option<&RelPath>, seen: &OwnedFd, name: &[u8]) -> Result<Vec<u8>, Error> {
+        let value = match (self.attributes.value(seen, name), at, name.strip_prefix(b"user.")) {
+            (Err(Refusal::Denied), Some(at), Some(key)) => self.source.user_xattr(self.dir, at, key)?,
+            (value, ..) => value,
+        };
+        Ok(value.map_err(|refusal| self.error(path, DiskError::Attribute { name: name.to_vec(), refusal }))?)
+    }
+
+    fn metadata(&self, path: &[u8], what: &'static str, errno: Errno) -> ReadError {
+        self.error(path, DiskError::Metadata { what, source: errno.into() })
+    }
+
+    fn error(&self, path: &[u8], problem: DiskError) -> ReadError {
+        ReadError { layer: self.layer.record.id, name: Some(path.to_vec()), problem: ReadProblem::Disk(problem) }
+    }
+}
+
+/// The parent with its slash, and the last component.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1))
+}
+
+/// A member that stands for nothing but its name.
+fn marker(path: &[u8], stat: &Stat) -> Member {
+    let header = Header {
+        path: path.to_vec(),
+        kind: Kind::File,
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        user_name: Vec::new(),
+        group_name: Vec::new(),
+        mtime: time(stat),
+        xattrs: Vec::new(),
+    };
+    Member { header, content: None, sparse: false }
+}
+
+fn time(stat: &Stat) -> Time {
+    Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or_default() }
+}

@@ -1,0 +1,116 @@
+//! A layer that comes as a blob: decompressed, held against its diff id, and taken apart into its members.
+
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use super::ProxyV1Error;
+use super::pipe::Blob;
+use crate::digest::Digest;
+use crate::entry::{Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Piece};
+use crate::error::{Error, ErrorKind};
+use crate::extract::ExtractError;
+use crate::extract::from_streams::Stream;
+use crate::merge::MergeProblem;
+
+/// A layer, as manifest and configuration name it.
+#[derive(Debug, Clone)]
+pub(super) struct LayerName {
+    pub(super) blob: Digest,
+    pub(super) size: u64,
+    pub(super) diff_id: Digest,
+}
+
+/// The members of a layer that comes as a blob.
+pub(super) struct Layer<'c> {
+    archive: Archive<Sum<Decoder<Blob<'c>>>>,
+    name: LayerName,
+    /// The last member.
+    member: Vec<u8>,
+}
+
+impl<'c> Layer<'c> {
+    pub(super) fn open(blob: Blob<'c>, name: LayerName) -> Result<Layer<'c>, ProxyV1Error> {
+        let decoder = Decoder::open(blob).map_err(|error| match error {
+            DecoderError::Read(error) => {
+                error.downcast().unwrap_or_else(|source| ProxyV1Error::Decompress { blob: name.blob, source })
+            }
+            DecoderError::Method(method) => ProxyV1Error::Compression { blob: name.blob, method },
+        })?;
+        let tar = Sum { inner: decoder, sum: Sha256::new() };
+        Ok(Layer { archive: Archive::of_tar(tar), name, member: Vec::new() })
+    }
+
+    /// Holds the whole against its digests, when all members have been read or one could not be; passes on how many.
+    pub(super) fn finish(mut self, read: Result<u64, ExtractError>) -> Result<u64, ExtractError> {
+        if read.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Corrupt) {
+            // A blob that is not the one that was asked for explains whatever is wrong in it.
+            let rest = io::copy(self.archive.input().inner.input(), &mut io::sink());
+            if let Some(error) = rest.err().and_then(|error| error.downcast().ok()) {
+                return Err(failed(error));
+            }
+        }
+        let members = read?;
+        let (blob, wanted) = (self.name.blob, self.name.diff_id);
+        match Digest::from_bytes(self.archive.input().sum.clone().finalize().into()) {
+            found if found == wanted => Ok(members),
+            found => Err(failed(ProxyV1Error::DiffId { blob, found, wanted })),
+        }
+    }
+
+    fn explain(&self, error: ArchiveError) -> ExtractError {
+        let (blob, after) = (self.name.blob, self.member.clone());
+        failed(match error.problem {
+            ArchiveProblem::Read(source) => match source.downcast::<ProxyV1Error>() {
+                Ok(error) => error,
+                Err(source) => ProxyV1Error::Decompress { blob, source },
+            },
+            problem => ProxyV1Error::Tar { blob, after, problem },
+        })
+    }
+}
+
+impl Stream for Layer<'_> {
+    fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError> {
+        let placed = self.archive.next_entry().map_err(|error| self.explain(error))?;
+        let Some(placed) = placed else { return Ok(None) };
+        if let Some(member) = &placed.entry.member {
+            if !matches!(placed.typeflag, 0 | b'0'..=b'6' | b'S' | b'g') {
+                let problem = HeaderError::Type(placed.typeflag).into();
+                return Err(self.explain(ArchiveError { offset: placed.offset, problem }));
+            }
+            self.member.clone_from(&member.header.path);
+        }
+        Ok(Some(placed.entry))
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ExtractError> {
+        self.archive.read_content(buffer).map_err(|error| self.explain(error))
+    }
+
+    fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ExtractError {
+        failed(ProxyV1Error::Member { blob: self.name.blob, name: name.to_vec(), problem })
+    }
+}
+
+/// The error of a proxy as one of an extraction.
+pub(super) fn failed(error: ProxyV1Error) -> ExtractError {
+    match error {
+        ProxyV1Error::Interrupted => ExtractError::Interrupted,
+        error => Error::from(error).into(),
+    }
+}
+
+/// Takes the digest of what is read.
+struct Sum<R> {
+    inner: R,
+    sum: Sha256,
+}
+
+impl<R: Read> Read for Sum<R> {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(space)?;
+        self.sum.update(space.get(..length).unwrap_or_default());
+        Ok(length)
+    }
+}

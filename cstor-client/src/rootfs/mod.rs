@@ -1,0 +1,29 @@
+//! The merged files of a chain of layers: what a container of an image sees, or a container itself.
+//!
+//! Whose chain it is does not matter here; an extraction to a directory is in `extract/`.
+
+mod flat;
+
+use std::io::Write;
+
+use crate::chain::Chain;
+use crate::error::Error;
+use crate::merge::{self, FinalTree};
+use crate::toc::Toc;
+
+/// The files, from the headers alone.
+pub(crate) fn tree(mut chain: Chain) -> Result<FinalTree, Error> {
+    merge::merge(&mut chain, &mut |_, _| {})
+}
+
+/// Their table of contents, with the digests of their contents if `digests` is set.
+pub(crate) fn toc(mut chain: Chain, digests: bool) -> Result<Toc, Error> {
+    let tree = merge::merge(&mut chain, &mut |_, _| {})?;
+    Toc::of_tree(&tree, &chain, digests)
+}
+
+/// Writes them as one tar.
+pub(crate) fn export(mut chain: Chain, out: impl Write) -> Result<u64, Error> {
+    let tree = merge::merge(&mut chain, &mut |_, _| {})?;
+    flat::write(&tree, &chain, out)
+}

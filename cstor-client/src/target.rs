@@ -1,0 +1,80 @@
+//! What has files to extract: an image or a container.
+
+use std::io::Write;
+
+use crate::chain::Chain;
+use crate::container::Container;
+use crate::error::Error;
+use crate::image::Image;
+use crate::layer::Layer;
+use crate::merge::FinalTree;
+use crate::store::StoreError;
+use crate::toc::Toc;
+
+/// An image or a container, as [`crate::Storage::target`] finds it.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// An image: what a new container of it would see.
+    Image(Image),
+    /// A container: what it sees.
+    Container(Container),
+}
+
+impl Target {
+    /// The layers, the base first.
+    pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
+        match self {
+            Target::Image(image) => image.layers(),
+            Target::Container(container) => container.layers(),
+        }
+    }
+
+    /// The merged files, from the headers alone.
+    pub fn tree(&self) -> Result<FinalTree, Error> {
+        match self {
+            Target::Image(image) => image.tree(),
+            Target::Container(container) => container.tree(),
+        }
+    }
+
+    /// The table of contents of the merged files; see [`Image::toc`].
+    pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
+        match self {
+            Target::Image(image) => image.toc(digests),
+            Target::Container(container) => container.toc(digests),
+        }
+    }
+
+    /// Writes the merged files as one tar; see [`Image::export`].
+    pub fn export(&self, out: impl Write) -> Result<u64, Error> {
+        match self {
+            Target::Image(image) => image.export(out),
+            Target::Container(container) => container.export(out),
+        }
+    }
+
+    pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
+        match self {
+            Target::Image(image) => image.open_chain(),
+            Target::Container(container) => container.open_chain(),
+        }
+    }
+}
+
+impl From<&Image> for Target {
+    fn from(image: &Image) -> Target {
+        Target::Image(image.clone())
+    }
+}
+
+impl From<&Container> for Target {
+    fn from(container: &Container) -> Target {
+        Target::Container(container.clone())
+    }
+}
+
+impl From<&Target> for Target {
+    fn from(target: &Target) -> Target {
+        target.clone()
+    }
+}
