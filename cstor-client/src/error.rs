@@ -68,6 +68,9 @@ pub enum Error {
     Copy(#[from] CopyError),
     /// A splitfdstream.
     SplitFd(#[from] SplitFdError),
+    /// A request to another program, or the serving of one.
+    #[cfg(feature = "jsonrpc")]
+    Rpc(#[from] crate::jsonrpc::RpcError),
     /// An image proxy, and the image that it gives.
     #[cfg(feature = "jsonrpc")]
     ProxyV1(#[from] ProxyV1Error),
@@ -85,6 +88,8 @@ impl Error {
             Error::Extract(error) => error.kind(),
             Error::Copy(error) => error.kind(),
             Error::SplitFd(error) => error.kind(),
+            #[cfg(feature = "jsonrpc")]
+            Error::Rpc(error) => error.kind(),
             #[cfg(feature = "jsonrpc")]
             Error::ProxyV1(error) => error.kind(),
         }
@@ -111,6 +116,8 @@ impl Error {
             Error::Extract(error) => error.advice(),
             Error::Copy(error) => error.advice(),
             Error::SplitFd(error) => error.advice(),
+            #[cfg(feature = "jsonrpc")]
+            Error::Rpc(error) => error.advice(),
             #[cfg(feature = "jsonrpc")]
             Error::ProxyV1(error) => error.advice(),
         }

@@ -206,7 +206,7 @@ impl TocEntry {
 }
 
 /// JSON has no other strings.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     bytes.utf8_chunks().fold(String::new(), |mut text, chunk| {
         text.push_str(chunk.valid());
         text.extend(chunk.invalid().first().map(|_| char::REPLACEMENT_CHARACTER));

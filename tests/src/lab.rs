@@ -100,7 +100,7 @@ impl Lab {
         let built = built.ancestors().nth(2).expect("target/PROFILE/deps/NAME");
         let place = self.place("CSTOR_LAB").join("bin");
         fs::create_dir_all(&place)?;
-        for name in ["cstor", "cstor-helper", "cstor-lab-sandbox", "cstor-lab-tree"] {
+        for name in ["cstor", "cstor-helper", "cstor-lab-rpc", "cstor-lab-sandbox", "cstor-lab-tree"] {
             let (from, to) = (built.join(name), place.join(name));
             let fresh = fs::metadata(&from).map_err(|e| std::io::Error::new(e.kind(), format!("{name}: {e}")))?;
             let same = |old: fs::Metadata| old.len() == fresh.len() && old.modified().ok() == fresh.modified().ok();
@@ -177,7 +177,7 @@ impl Lab {
         command
     }
 
-    /// Where `cstor`, `cstor-helper`, `cstor-lab-sandbox` and `cstor-lab-tree` are.
+    /// Where `cstor`, `cstor-helper`, `cstor-lab-rpc`, `cstor-lab-sandbox` and `cstor-lab-tree` are.
     pub fn executable(&self, name: &str) -> PathBuf {
         self.executables.join(name)
     }

@@ -8,4 +8,5 @@ pub mod forge;
 pub mod lab;
 pub mod peer;
 pub mod run;
+pub mod serving;
 pub mod tree;

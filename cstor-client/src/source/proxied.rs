@@ -71,6 +71,22 @@ impl Proxied {
     }
 }
 
+impl Drop for Proxied {
+    /// Gives the directories back: the helper outlives this, and has a limit of them.
+    fn drop(&mut self) {
+        let Proxied { shared, helper, handles, .. } = self;
+        if handles.is_empty() {
+            return;
+        }
+        let closed = helper.with(&roots(shared), |process| {
+            handles.drain(..).try_for_each(|(_, handle)| process.ask_close_layer(handle))
+        });
+        if let Err(error) = closed {
+            tracing::debug!(%error, "directories cannot be given back to the helper");
+        }
+    }
+}
+
 impl Limits {
     fn of_this_process() -> Limits {
         let limit = descriptor_limit();

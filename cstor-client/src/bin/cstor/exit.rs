@@ -31,6 +31,13 @@ pub(crate) enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// A socket cannot be served at.
+    Socket {
+        /// Where it is to be, or was to come from.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Something is damaged; what it is was printed.
     Damaged {
         /// How many findings.
@@ -113,6 +120,10 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
         Failure::File { path, source } => {
             let path = Escaped(path.as_os_str().as_encoded_bytes());
             (10, format!("{path}: cannot be written: {source}: choose another file, or make room there"))
+        }
+        Failure::Socket { path, source } => {
+            let path = Escaped(path.as_os_str().as_encoded_bytes());
+            (10, format!("{path}: cannot be served at: {source}: choose another socket"))
         }
         Failure::Damaged { findings } => {
             let findings = count(*findings as u64, "finding", "findings");

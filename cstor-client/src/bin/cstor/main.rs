@@ -9,6 +9,7 @@ mod as_owner;
 mod cmd;
 mod exit;
 mod sandbox;
+mod socket;
 mod ui;
 
 use std::io;
@@ -68,6 +69,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::ResolveLink(link) => cmd::resolve_link::run(&args.store, link, &mut io::stdout()),
         Command::Doctor(doctor) => cmd::doctor::run(&args.store, doctor, &mut io::stdout()),
         Command::Info(info) => cmd::info::run(&args.store, info, &mut io::stdout()),
+        Command::Serve(serve) => cmd::serve::run(&args.store, serve),
         Command::Verify(check) => cmd::verify::run(&args.store, check, &mut io::stdout()),
         Command::Image { command: ImageCommand::Extract(extract) } => cmd::extract::run(&args.store, extract),
         Command::Image { command: ImageCommand::List(list) } => {

@@ -78,7 +78,7 @@ impl<W: Write, F: FileConsumer> SplitSink<W, F> {
 }
 
 /// Looks at the size once more: since the file was opened, others before it were passed on.
-pub(super) fn check_size(contents: &OpenContents<'_>) -> Result<(), SinkError> {
+pub(crate) fn check_size(contents: &OpenContents<'_>) -> Result<(), SinkError> {
     // A file that cannot be looked at is reported by whoever reads it.
     let now = fstat(contents).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     match now.filter(|&now| now != contents.size()) {

@@ -36,9 +36,15 @@ pub use crate::extract::from_streams::extract;
 pub use consume::{Collect, ExternalFile, FileConsumer};
 pub use error::{BadName, SplitFdError};
 pub use layer::Split;
+#[cfg(feature = "jsonrpc")]
+pub(crate) use layer::check_size;
 pub(crate) use members::Members;
+#[cfg(feature = "jsonrpc")]
+pub(crate) use members::{Chunk, Chunks, External};
 pub use read::{Piece, Reader};
 pub(crate) use untar::Place;
+#[cfg(feature = "jsonrpc")]
+pub(crate) use untar::rebuild;
 pub use untar::{FileSupply, reconstruct};
 pub use write::Writer;
 #[cfg(feature = "zstd")]

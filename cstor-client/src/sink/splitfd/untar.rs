@@ -46,7 +46,7 @@ pub fn reconstruct(stream: impl Read, mut files: impl FileSupply, out: impl Writ
 }
 
 /// Writes a tar of which `copy` writes the contents that are files.
-pub(super) fn rebuild<C: Chunks, W: Write>(
+pub(crate) fn rebuild<C: Chunks, W: Write>(
     chunks: C,
     out: W,
     mut copy: impl FnMut(C::File, Place<'_>, &mut Tar<W>) -> Result<(), SplitFdError>,
@@ -110,7 +110,7 @@ impl Place<'_> {
 }
 
 /// A tar that is being put together.
-pub(super) struct Tar<W> {
+pub(crate) struct Tar<W> {
     out: W,
     written: u64,
     buffer: Vec<u8>,
@@ -118,7 +118,7 @@ pub(super) struct Tar<W> {
 
 impl<W: Write> Tar<W> {
     /// Copies all of a file, which must have the size that its place wants.
-    pub(super) fn copy(&mut self, place: Place<'_>, file: BorrowedFd<'_>) -> Result<(), SplitFdError> {
+    pub(crate) fn copy(&mut self, place: Place<'_>, file: BorrowedFd<'_>) -> Result<(), SplitFdError> {
         place.check(file)?;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut offset = 0;

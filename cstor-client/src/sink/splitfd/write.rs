@@ -55,6 +55,12 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&i64::from(number).to_le_bytes()).map_err(SplitFdError::Write)
     }
 
+    /// Ends the chunk of literal bytes: what follows goes into another one.
+    #[cfg(feature = "jsonrpc")]
+    pub(crate) fn end_chunk(&mut self) -> Result<(), SplitFdError> {
+        self.flush()
+    }
+
     /// Completes the stream and gives back where it was written.
     pub fn finish(mut self) -> Result<W, SplitFdError> {
         self.flush()?;

@@ -4,6 +4,7 @@ mod choice;
 mod container;
 mod image;
 mod layer;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub(crate) use choice::*;
 pub(crate) use container::*;
 pub(crate) use image::*;
 pub(crate) use layer::*;
+pub(crate) use serve::*;
 
 /// Read container images straight out of podman's store: without root, without a mount, without a tar.
 #[derive(Debug, Parser)]
@@ -99,6 +101,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Show which store is meant and why, and what it holds.
     Info(Info),
+    /// Serve images and layers to other programs of the same user: JSON-RPC with descriptors, over a Unix socket.
+    Serve(Serve),
     /// List containers, and show what they have changed. Every command for files of an image takes container:NAME too.
     Container {
         #[command(subcommand)]

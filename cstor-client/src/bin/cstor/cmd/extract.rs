@@ -85,10 +85,10 @@ fn enter_sandbox(reach: &Reach<'_>, devices: bool) -> io::Result<()> {
 }
 
 /// The signals that ask to stop, and whether one came.
-struct Stop(Arc<AtomicUsize>);
+pub(super) struct Stop(Arc<AtomicUsize>);
 
 impl Stop {
-    fn on_signals(interrupt: &Arc<AtomicBool>) -> Result<Stop, Failure> {
+    pub(super) fn on_signals(interrupt: &Arc<AtomicBool>) -> Result<Stop, Failure> {
         let caught = Arc::new(AtomicUsize::new(0));
         // A terminal that is closed sends SIGHUP; nohup(1) has it ignored, and so it stays.
         let hangup = (!ignores_hangup()).then_some(SIGHUP);

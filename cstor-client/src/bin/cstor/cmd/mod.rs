@@ -15,6 +15,7 @@ pub(crate) mod layer_inspect;
 pub(crate) mod layer_list;
 pub(crate) mod layer_splitfd;
 pub(crate) mod resolve_link;
+pub(crate) mod serve;
 pub(crate) mod toc;
 pub(crate) mod verify;
 pub(crate) mod whose;

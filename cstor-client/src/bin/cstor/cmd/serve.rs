@@ -1,0 +1,40 @@
+//! `cstor serve`: the library's server at a socket that was made, inherited, or passed by systemd.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use cstor_client::Error;
+use cstor_client::jsonrpc::{RpcError, Server, WireError};
+
+use super::extract::Stop;
+use super::open_store;
+use crate::args::{Serve, Store};
+use crate::exit::Failure;
+use crate::socket::{self, Inherited, SocketFile};
+
+pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
+    // Whoever becomes another user, closes what was inherited.
+    if store.as_owner && args.socket.is_none() {
+        return Err(Failure::Usage("--as-owner needs --socket: an inherited socket does not come along"));
+    }
+    let storage = open_store(store)?;
+    let server = Server::new(&storage).connections(args.connections).interrupt(storage.interrupt());
+    // A signal is how a server ends.
+    let _stop = Stop::on_signals(&storage.interrupt())?;
+    let serve = |listener: BorrowedFd<'_>| if args.once { server.serve_once(listener) } else { server.serve(listener) };
+    let served = match (&args.socket, args.fd) {
+        (Some(path), _) => {
+            let file = SocketFile::create(path)?;
+            tracing::debug!(path = %path.display(), "listening");
+            serve(file.listener())
+        }
+        (None, number) => match socket::inherited(number)? {
+            Inherited::Listening(listener) => serve(listener.as_fd()),
+            Inherited::Connected(socket) => server.serve_connected(socket),
+        },
+    };
+    served.map_err(failure)
+}
+
+fn failure(error: WireError) -> Failure {
+    Error::from(RpcError::from(error)).into()
+}

@@ -1,0 +1,199 @@
+//! The server: connections of one user, each with a thread of its own and a share of the descriptors.
+//!
+//! Where the socket comes from, and who may reach it, is the caller's concern; a connection of another user is refused
+//! whatever the mode of the socket is.
+
+mod budget;
+mod failure;
+mod header_stream;
+mod images;
+mod layers;
+mod memory;
+mod notify;
+mod peer;
+mod session;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+
+use super::wire::{Connection, Id, Limits, Patience, Rejection, WireError};
+use crate::flow;
+use crate::store::Storage;
+use budget::{Budget, Share};
+use failure::Failure;
+pub(super) use failure::kind;
+use peer::Peer;
+use session::Session;
+
+/// The longest request. None has more than a few names in it.
+const MAX_REQUEST: usize = 1 << 20;
+/// No request comes with descriptors.
+const LIMITS: Limits = Limits { message: MAX_REQUEST, files: 0 };
+/// Connections at a time, unless told otherwise. Each is a thread.
+const MAX_CONNECTIONS: usize = 32;
+/// What a connection has open beside a window of contents: its socket, a layer and the helper's answers.
+const BESIDE_WINDOW: usize = 16;
+/// How often waiting for a connection looks whether to stop.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Serves images and layers of a store to other programs of the same user.
+///
+/// ```
+/// # use cstor_client::{Storage, jsonrpc::{Client, Server}};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+#[doc = include_str!("../../example_store.txt")]
+/// let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+/// let server = Server::new(&Storage::open(root)?);
+/// let serving = std::thread::spawn(move || server.serve_connected(theirs));
+/// let mut client = Client::over(ours);
+/// let image = client.open_image("localhost/demo")?;
+/// for layer in &image.layers {
+///     let tar = client.layer(&layer.id)?.rebuild(std::io::sink())?;
+///     assert_eq!(Some(tar.digest), layer.diff_id);
+/// }
+/// client.shutdown()?;
+/// # serving.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Server {
+    storage: Storage,
+    patience: Patience,
+    connections: usize,
+    interrupt: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Serves this store; one with a helper where it was found through [`crate::ProxiedStorage`].
+    pub fn new(storage: &Storage) -> Server {
+        let (storage, patience) = (storage.clone(), Patience::default());
+        Server { storage, patience, connections: MAX_CONNECTIONS, interrupt: Arc::default() }
+    }
+
+    /// How long to wait for clients.
+    pub fn patience(self, patience: Patience) -> Server {
+        Server { patience, ..self }
+    }
+
+    /// How many connections there may be at a time; more are told so and closed. There are fewer where the descriptor
+    /// limit does not let each read a layer.
+    pub fn connections(self, connections: usize) -> Server {
+        Server { connections, ..self }
+    }
+
+    /// A flag that ends the server when it is set, with what it sends at that moment cut short.
+    pub fn interrupt(self, flag: Arc<AtomicBool>) -> Server {
+        Server { interrupt: flag, ..self }
+    }
+
+    /// Takes connections until it is interrupted. What is wrong with one of them concerns no other.
+    pub fn serve(&self, listener: impl AsFd) -> Result<(), WireError> {
+        let budget = Budget::of_this_process();
+        let places = Budget::new(self.connections);
+        thread::scope(|scope| {
+            while let Some((socket, peer)) = self.accept(&listener)? {
+                let (Some(share), Some(place)) = (budget.take(per_connection()), places.take(1)) else {
+                    let limit = self.connections.min(budget.whole() / per_connection());
+                    self.refuse(socket, &Failure::limit("too many connections", limit));
+                    continue;
+                };
+                let budget = &budget;
+                let serve = move || {
+                    let _held: [Share<'_>; 2] = [share, place];
+                    if let Err(error) = self.serve_one(socket, Some(peer), budget) {
+                        tracing::debug!(%error, "a connection has ended");
+                    }
+                };
+                if let Err(error) = thread::Builder::new().name("connection".to_owned()).spawn_scoped(scope, serve) {
+                    tracing::warn!(%error, "no thread for a connection");
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes one connection, serves it and returns.
+    pub fn serve_once(&self, listener: impl AsFd) -> Result<(), WireError> {
+        match self.accept(&listener)? {
+            Some((socket, peer)) => self.serve_alone(socket, Some(peer)),
+            None => Ok(()),
+        }
+    }
+
+    /// Serves a socket that is connected. Whoever connected it chose this server: the peer's user is not looked at.
+    pub fn serve_connected(&self, socket: impl Into<OwnedFd>) -> Result<(), WireError> {
+        let socket = socket.into();
+        let peer = Peer::of(&socket).ok();
+        self.serve_alone(socket, peer)
+    }
+
+    fn serve_alone(&self, socket: OwnedFd, peer: Option<Peer>) -> Result<(), WireError> {
+        let budget = Budget::of_this_process();
+        // Where there are not as many, a window is smaller too.
+        let _share = budget.take(per_connection());
+        self.serve_one(socket, peer, &budget)
+    }
+
+    fn serve_one(&self, socket: OwnedFd, peer: Option<Peer>, budget: &Budget) -> Result<(), WireError> {
+        let connection = self.connection(socket);
+        let ended = Session::new(&self.storage, budget, peer.and_then(Peer::descriptor_limit), connection).serve();
+        match ended {
+            // An interrupt is how a server ends.
+            Err(WireError::Interrupted) => Ok(()),
+            ended => ended,
+        }
+    }
+
+    fn connection(&self, socket: OwnedFd) -> Connection {
+        Connection::new(socket, LIMITS, self.patience, Arc::clone(&self.interrupt))
+    }
+
+    /// The next connection of this user; none when interrupted.
+    fn accept(&self, listener: &impl AsFd) -> Result<Option<(OwnedFd, Peer)>, WireError> {
+        let failed = |errno: Errno| WireError::Socket(errno.into());
+        let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(SLICE.subsec_nanos()) };
+        while !self.interrupt.load(Ordering::Relaxed) {
+            let mut watched = [PollFd::new(listener, PollFlags::IN)];
+            match poll(&mut watched, Some(&slice)) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+            let socket = match accept_with(listener, SocketFlags::CLOEXEC) {
+                Ok(socket) => socket,
+                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => continue,
+                // Connections that end give theirs back.
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    sleep(SLICE);
+                    continue;
+                }
+                Err(errno) => return Err(failed(errno)),
+            };
+            let peer = Peer::of(&socket).map_err(failed)?;
+            if peer.is_same_user() {
+                return Ok(Some((socket, peer)));
+            }
+            tracing::warn!(uid = peer.uid(), "a connection of another user was refused");
+            self.refuse(socket, &Failure::no_request("this server is for another user"));
+        }
+        Ok(None)
+    }
+
+    fn refuse(&self, socket: OwnedFd, failure: &Failure) {
+        // There is room in a new socket; a peer that has gone need not be told.
+        let _ = self.connection(socket).send(&Rejection::new(failure, &Id::Null, 0), &[]);
+    }
+}
+
+/// What a connection may have open at a time.
+fn per_connection() -> usize {
+    flow::window() + BESIDE_WINDOW
+}
