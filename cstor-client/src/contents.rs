@@ -74,9 +74,9 @@ fn deliver(
             continue;
         };
         let error = |problem: ContentProblem| read_error(layer.record.id, &entry.path, problem.into());
-        let file = file.map_err(|refusal| error(ContentProblem::Refused(refusal)))?;
-        let contents =
-            OpenContents::new(file, Content { size, crc, digest }, layer.record.id, &entry.path).map_err(error)?;
+        let content = Content { size, crc, digest };
+        let file = file.map_err(|refusal| error(ContentProblem::refused(content, refusal)))?;
+        let contents = OpenContents::new(file, content, layer.record.id, &entry.path).map_err(error)?;
         visit(entry, Some(&contents))?;
     }
     Ok(())

@@ -238,7 +238,7 @@ fn deliver<S: EntrySink>(
             Some(content) => match opened
                 .next()
                 .unwrap_or(Err(Refusal::NotFound))
-                .map_err(ContentProblem::Refused)
+                .map_err(|refusal| ContentProblem::refused(content, refusal))
                 .and_then(|file| OpenContents::new(file, content, layer.record.id, name))
             {
                 Ok(contents) => Some(contents),

@@ -51,10 +51,14 @@ pub(crate) fn answer_open(layers: &Layers, layer: LayerHandle, names: &[RelPath]
 /// Opens a directory of a layer for reading its names, and passes it back.
 pub(crate) fn answer_list(layers: &Layers, layer: LayerHandle, name: Option<&RelPath>) -> Answer {
     let dir = layers.get(layer).ok_or(Fault::Unknown)?;
-    Ok(match open::listing(dir, name.map_or(b".", RelPath::as_bytes)) {
+    Ok(match open::listing(dir, path_of(name)) {
         Ok(fd) => (Reply::Listed(Ok(())), vec![fd]),
         Err(refusal) => (Reply::Listed(Err(refusal)), Vec::new()),
     })
+}
+
+fn path_of(name: Option<&RelPath>) -> &[u8] {
+    name.map_or(b".", RelPath::as_bytes)
 }
 
 /// Opens anything in a layer for a look at it alone, and passes it back.
@@ -69,12 +73,12 @@ pub(crate) fn answer_look(layers: &Layers, layer: LayerHandle, names: &[RelPath]
 }
 
 /// Reads an attribute of a file in the `user` namespace.
-pub(crate) fn answer_user_xattr(layers: &Layers, layer: LayerHandle, name: &RelPath, key: &[u8]) -> Answer {
+pub(crate) fn answer_user_xattr(layers: &Layers, layer: LayerHandle, name: Option<&RelPath>, key: &[u8]) -> Answer {
     let dir = layers.get(layer).ok_or(Fault::Unknown)?;
     if key.is_empty() || key.len() > MAX_XATTR_NAME || key.contains(&0) {
         return Err(Fault::OverLimit);
     }
-    Ok((Reply::UserXattr(open::user_xattr(dir, name, key)), Vec::new()))
+    Ok((Reply::UserXattr(open::user_xattr(dir, path_of(name), key)), Vec::new()))
 }
 
 /// Closes a layer directory.

@@ -4,8 +4,8 @@
 //! the same functions with its own rights.
 
 use cstor_proto::{LayerDir, LayerId, MAX_XATTR_VALUE, Refusal, RelPath};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fgetxattr, fstat, openat2};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fgetxattr, fstat, openat2};
 use rustix::io::Errno;
 
 /// openat2 answers EAGAIN when a rename anywhere on the host crosses a lookup that contains `..` or a
@@ -71,8 +71,8 @@ pub fn sight(dir: impl AsFd, path: &[u8]) -> Result<OwnedFd, Refusal> {
 }
 
 /// Reads the attribute `user.<key>` of a regular file or a directory; others have none (xattr(7)).
-pub fn user_xattr(dir: impl AsFd, name: &RelPath, key: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let file = retried(|| openat2(&dir, name.as_bytes(), READ, Mode::empty(), AS_IN_A_CHROOT));
+pub fn user_xattr(dir: impl AsFd, path: &[u8], key: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let file = retried(|| openat2(&dir, path, READ, Mode::empty(), AS_IN_A_CHROOT));
     let file = file.map_err(refusal_of_file)?;
     if !matches!(
         FileType::from_raw_mode(fstat(&file).map_err(refusal)?.st_mode),
@@ -81,7 +81,10 @@ pub fn user_xattr(dir: impl AsFd, name: &RelPath, key: &[u8]) -> Result<Vec<u8>,
         return Err(Refusal::NotRegular);
     }
     let mut value = vec![0; MAX_XATTR_VALUE];
-    let length = fgetxattr(&file, [b"user.", key].concat(), &mut value[..]).map_err(refusal)?;
+    let length = fgetxattr(&file, [b"user.", key].concat(), &mut value[..]).map_err(|errno| match errno {
+        Errno::NODATA => Refusal::NotFound,
+        other => refusal(other),
+    })?;
     value.truncate(length);
     Ok(value)
 }
@@ -102,17 +105,16 @@ pub fn file_in(directory: impl AsFd, name: &[u8], care: Care) -> Result<(OwnedFd
         return regular(open(READ).map_err(refusal_of_file)?);
     }
     let seen = open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC).map_err(refusal_of_file)?;
-    let seen = fstat(&seen).map_err(refusal)?;
-    if FileType::from_raw_mode(seen.st_mode) != FileType::RegularFile {
+    if FileType::from_raw_mode(fstat(&seen).map_err(refusal)?.st_mode) != FileType::RegularFile {
         return Err(Refusal::NotRegular);
     }
-    let (fd, size) = regular(open(READ).map_err(refusal_of_file)?)?;
-    let opened = fstat(&fd).map_err(refusal)?;
-    // Another file has taken the name in between.
-    if (opened.st_dev, opened.st_ino) != (seen.st_dev, seen.st_ino) {
-        return Err(Refusal::NotFound);
-    }
-    Ok((fd, size))
+    // The very file that was looked at: a container can put a device under its name meanwhile.
+    let file = format!("/proc/self/fd/{}", seen.as_raw_fd());
+    let flags = READ.difference(OFlags::NOFOLLOW);
+    regular(
+        retried(|| openat2(CWD, file.as_str(), flags, Mode::empty(), ResolveFlags::empty()))
+            .map_err(refusal_of_file)?,
+    )
 }
 
 /// A FIFO must not block the open, and a terminal must not become the controlling one.
@@ -171,7 +173,7 @@ fn refusal(errno: Errno) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{CWD, FileType, mkdirat, mknodat, open, symlinkat};
+    use rustix::fs::{FileType, mkdirat, mknodat, open, symlinkat};
     use std::os::unix::fs::MetadataExt;
 
     /// A layer in which every trick leads to the same file, `passwd` at its own `/etc`.

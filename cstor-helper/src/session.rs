@@ -82,7 +82,7 @@ fn converse(channel: &mut Channel, confine: impl Confine) -> Result<Exit, Stop> 
             Request::CloseLayer { layer } => answer_close_layer(&mut layers, layer),
             Request::List { layer, name } => answer_list(&layers, layer, name.as_ref()),
             Request::Look { layer, names } => answer_look(&layers, layer, &names),
-            Request::UserXattr { layer, name, key } => answer_user_xattr(&layers, layer, &name, &key),
+            Request::UserXattr { layer, name, key } => answer_user_xattr(&layers, layer, name.as_ref(), &key),
             Request::Bye => return Ok(Exit::Done),
             Request::Hello { .. } => Err(Fault::OutOfPhase),
         };

@@ -69,8 +69,8 @@ mod tests {
                 b"\x07\x03\x02\x01a\x01b".to_vec(),
             ),
             (
-                Request::UserXattr { layer: LayerHandle(3), name: path("a"), key: b"note".to_vec() },
-                b"\x08\x03\x01a\x04note".to_vec(),
+                Request::UserXattr { layer: LayerHandle(3), name: Some(path("a")), key: b"note".to_vec() },
+                b"\x08\x03\x01\x01a\x04note".to_vec(),
             ),
         ];
         for (message, bytes) in table {

@@ -89,8 +89,8 @@ pub enum Request {
     UserXattr {
         /// The layer directory.
         layer: LayerHandle,
-        /// The file.
-        name: RelPath,
+        /// The file; none for the layer directory itself.
+        name: Option<RelPath>,
         /// The name of the attribute behind `user.`.
         key: Vec<u8>,
     },

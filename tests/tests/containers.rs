@@ -9,8 +9,9 @@ use cstor_tests::tree::{self, Listing, Sight, assert_same};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const IMAGE: &str = "localhost/walk:v2";
@@ -28,7 +29,8 @@ echo inside >/var/daemon/private/new && chmod 711 /var/daemon
 "#;
 /// fuse-overlayfs shows the new name and the old one as one file even when they are two.
 const LINK: &str = "ln /etc/version /etc/version-link\n";
-const OPAQUE: &str = "rm -r /opt/doc && mkdir -m 750 /opt/doc && echo new >/opt/doc/new && chown 5:6 /opt/doc";
+const OPAQUE: &str = "rm -r /opt/doc && mkdir -m 750 /opt/doc && echo new >/opt/doc/new && chown 5:6 /opt/doc
+    rm -r /var/daemon && mkdir -p /var/daemon/private";
 
 /// A container, and the store and the podman that it was made with.
 struct Made<'a> {
@@ -209,6 +211,8 @@ fn changes_are_those_of_podman_diff() {
     let ours = made.diff();
     assert!(paths(&ours["deleted"]).contains("/opt/doc/000") && paths(&ours["changed"]).contains("/opt/doc"));
     assert!(paths(&ours["added"]).contains("/opt/doc/new"));
+    // Only the higher one of two new directories is marked.
+    assert!(paths(&ours["deleted"]).contains("/var/daemon/private/key"), "{ours}");
     let table = must(made.cstor().args(["container", "diff", "c1"]));
     assert!(table.lines().any(|line| line == "D /opt/doc/000") && table.contains("A /private/sub/file\n"), "{table}");
 }
@@ -393,5 +397,83 @@ fn what_runs_may_change_and_pods_have_names() {
         let ended = cstor(&["image", "layers", &format!("container:{name}")]);
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
         assert_eq!(ended.stderr.contains("is running: its files may change"), warned, "{name}: {}", ended.stderr);
+    }
+}
+
+/// What only a container's root can arrange, and what it may not gain by it.
+#[test]
+fn a_container_cannot_pass_for_a_masked_store() {
+    let lab = lab_or_skip!();
+    let made = Made::new(lab, Who::Root, &[], &[], "echo x >/disk");
+    let script = "setfattr -n user.containers.override_stat -v 0:0:0755 $m && \
+                  setfattr -n user.containers.override_stat -v 0:0:0666:block-254-0 $m/disk";
+    made.mounted(script, Path::new(""));
+    let found = made.extracted(&["--devices", "create"]);
+    assert_eq!((found["disk"].kind, found["disk"].size), ('f', Some(2)));
+}
+
+/// The directory of a layer can be closed too, and so can what is said of it.
+#[test]
+fn the_top_of_a_container_may_be_anothers() {
+    let lab = lab_or_skip!();
+    let made = Made::new(lab, Who::User, &[], &[], "mkdir -p /closed && echo x >/closed/in");
+    made.mounted("chown 33:34 $m $m/closed && chmod 711 $m && setfattr -n user.note -v hi $m", Path::new(""));
+    // The next mount would give it back.
+    let (by_root, by_user) = (made.extracted_by_root(), made.extracted(&[]));
+    let shown = made.shown();
+    assert_same(&shown, &by_root, Sight::ALL, "by root");
+    assert_same(&shown, &by_user, Sight::PLAIN, "by the user");
+}
+
+#[test]
+fn sixty_four_descriptors_are_enough_for_a_container() {
+    let lab = lab_or_skip!();
+    let made = Made::new(
+        lab,
+        Who::User,
+        &[],
+        &[],
+        "mkdir /many && cd /many && i=0; while [ $i -lt 300 ]; do echo $i >f$i; i=$((i+1)); done; chown -R 33:33 /many && chmod 700 /many",
+    );
+    let out = made.place.path().join("out");
+    let mut command = lab.cstor_with_descriptors(64, Who::User, &made.store());
+    must(command.args(["extract", "container:c1"]).arg(&out));
+    assert_same(&made.shown(), &tree::list(&out).unwrap(), Sight::PLAIN, "with 64 descriptors");
+}
+
+/// Deleted or cut short between the look and the reading, which an output that takes nothing holds up.
+#[test]
+fn what_changes_meanwhile_is_a_change() {
+    let lab = lab_or_skip!();
+    let made = Made::new(
+        lab,
+        Who::Root,
+        &[],
+        &[],
+        "mkdir /a /z && i=0; while [ $i -lt 900 ]; do echo $i >/z/f$i; i=$((i+1)); done",
+    );
+    fs::write(made.place.path().join("big"), vec![1; 8 << 20]).unwrap();
+    made.mounted("cp \"$1\" $m/a/big", &made.place.path().join("big"));
+    let layer = must(made.cstor().args(["container", "list", "--format", "json"]));
+    let layer: Value = serde_json::from_str(&layer).unwrap();
+    let diff = made.store().join("overlay").join(layer["containers"][0]["layer"].as_str().unwrap()).join("diff");
+    type Change = fn(&Path);
+    let table: [(Change, &str); 3] = [
+        (|z| fs::remove_file(z.join("f999")).or_else(|_| fs::remove_file(z.join("f899"))).unwrap(), "a moment ago"),
+        (|z| fs::write(z.join("f898"), "").unwrap(), "a moment ago"),
+        (|z| fs::remove_file(z.join("f897")).and_then(|()| fs::create_dir(z.join("f897"))).unwrap(), "a moment ago"),
+    ];
+    for (change, message) in table {
+        let mut export = made.cstor();
+        export.args(["image", "export", "container:c1"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut export = export.spawn().unwrap();
+        let mut first = [0; 512];
+        export.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+        // It waits for this reader now, before it has come to what is changed.
+        change(&diff.join("z"));
+        let ended = export.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(9), "{said}");
+        assert!(said.contains(message) && said.contains("(container:c1)"), "{said}");
     }
 }

@@ -121,10 +121,10 @@ fn anything_but_a_message_ends_it() {
         ("a look at nothing", vec![7, 0, 0], &[6, 3]),
         ("a look at sixty-five names", [&[7][..], &open_names(&sixty_five)[1..]].concat(), &[6, 3]),
         ("a look in no handle", b"\x07\x07\x01\x01f".to_vec(), &[6, 4]),
-        ("an attribute without a name", b"\x08\x00\x01f\x00".to_vec(), &[6, 3]),
-        ("an attribute with a zero byte", b"\x08\x00\x01f\x01\x00".to_vec(), &[6, 3]),
-        ("an attribute of 256 bytes", [&b"\x08\x00\x01f\x80\x02"[..], &[b'x'; 256]].concat(), &[6, 3]),
-        ("an attribute in no handle", b"\x08\x07\x01f\x01x".to_vec(), &[6, 4]),
+        ("an attribute without a name", b"\x08\x00\x01\x01f\x00".to_vec(), &[6, 3]),
+        ("an attribute with a zero byte", b"\x08\x00\x01\x01f\x01\x00".to_vec(), &[6, 3]),
+        ("an attribute of 256 bytes", [&b"\x08\x00\x01\x01f\x80\x02"[..], &[b'x'; 256]].concat(), &[6, 3]),
+        ("an attribute in no handle", b"\x08\x07\x01\x01f\x01x".to_vec(), &[6, 4]),
         ("a list of 2^32 names", vec![3, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], &[6, 0]),
     ];
     for (what, frame, answer) in table {
@@ -174,9 +174,9 @@ fn directories_are_listed_and_looked_at() {
         ("below a link that leads up", b"\x06\x00\x01\x04up/d", &[7, 0], 1),
         ("below an absolute link", b"\x06\x00\x01\x07abs/apt", &[7, 1, 0], 0),
         ("sights", b"\x07\x00\x04\x01d\x01f\x01l\x01m", &[8, 4, 0, 0, 0, 1, 0], 3),
-        ("an attribute", b"\x08\x00\x01f\x04note", &[9, 0, 2, b'h', b'i'], 0),
-        ("a missing attribute", b"\x08\x00\x01f\x04none", &[9, 1, 4, 122], 0),
-        ("an attribute of a link", b"\x08\x00\x01l\x04note", &[9, 1, 1], 0),
+        ("an attribute", b"\x08\x00\x01\x01f\x04note", &[9, 0, 2, b'h', b'i'], 0),
+        ("a missing attribute", b"\x08\x00\x01\x01f\x04none", &[9, 1, 0], 0),
+        ("an attribute of a link", b"\x08\x00\x01\x01l\x04note", &[9, 1, 1], 0),
     ];
     for (what, frame, answer, fds) in table {
         helper.send(frame, &[]).unwrap();

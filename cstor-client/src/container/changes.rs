@@ -49,7 +49,13 @@ pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, Error> {
 /// `headers` are of a layer that was read from its directory: names are clean, and each comes once.
 fn compare(below: &FinalTree, headers: &[Header]) -> Vec<Change> {
     let own: BTreeSet<&[u8]> = headers.iter().map(|header| header.path.as_slice()).collect();
+    // overlayfs marks the highest one alone; what lies below a new directory is new as well.
+    let mut opaque: BTreeSet<&[u8]> = BTreeSet::new();
     let mut changes = BTreeMap::new();
+    let gone_in = |dir: &[u8], changes: &mut BTreeMap<Vec<u8>, ChangeKind>| {
+        let hidden = below.names(dir).map(|name| join(dir, name)).filter(|path| !own.contains(&**path));
+        changes.extend(hidden.map(|path| (path, ChangeKind::Deleted)));
+    };
     for header in headers {
         let (parent, last) = split(&header.path);
         match classify(std::iter::empty(), last) {
@@ -60,15 +66,20 @@ fn compare(below: &FinalTree, headers: &[Header]) -> Vec<Change> {
                 }
             }
             Ok(Meaning::Opaque) => {
-                let hidden = below.names(parent).map(|name| join(parent, name));
-                changes.extend(hidden.filter(|path| !own.contains(&**path)).map(|path| (path, ChangeKind::Deleted)));
+                opaque.insert(parent);
+                gone_in(parent, &mut changes);
             }
             Ok(Meaning::Member) if last.is_empty() => {}
-            Ok(Meaning::Member) => match below.find(&header.path) {
-                None => drop(changes.insert(header.path.clone(), ChangeKind::Added)),
-                Some(before) if is_same_dir(before, header) => {}
-                Some(_) => drop(changes.insert(header.path.clone(), ChangeKind::Changed)),
-            },
+            Ok(Meaning::Member) => {
+                if header.kind == Kind::Dir && opaque.contains(parent) && opaque.insert(&header.path) {
+                    gone_in(&header.path, &mut changes);
+                }
+                match below.find(&header.path) {
+                    None => drop(changes.insert(header.path.clone(), ChangeKind::Added)),
+                    Some(before) if is_same_dir(before, header) => {}
+                    Some(_) => drop(changes.insert(header.path.clone(), ChangeKind::Changed)),
+                }
+            }
             Ok(Meaning::Ignored) | Err(_) => {}
         }
     }

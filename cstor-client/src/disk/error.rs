@@ -51,6 +51,12 @@ pub enum DiskError {
     /// What `force_mask` has written aside makes no sense.
     #[error("its attribute \"{}\" is damaged", Escaped(.0))]
     Override(&'static [u8]),
+    /// A path that is longer than the kernel takes at once.
+    #[error("what is below has paths of more than 4095 bytes")]
+    LongPath,
+    /// More names, or longer ones, than are kept in memory.
+    #[error("a container with more, or longer, paths than can be kept in memory")]
+    TooMany,
     /// A change of the id map has left contents in several directories.
     #[error("its files lie in several directories after a change of its id map")]
     SeveralDirectories,
@@ -75,6 +81,7 @@ impl DiskError {
                 ErrorKind::Unsupported
             }
             DiskError::Override(_) => ErrorKind::Corrupt,
+            DiskError::LongPath | DiskError::TooMany => ErrorKind::Limit,
         }
     }
 
@@ -90,6 +97,7 @@ impl DiskError {
                 "commit the container with podman, and read the image"
             }
             DiskError::WhiteoutName => "rename it in the container",
+            DiskError::LongPath | DiskError::TooMany => "remove what makes them in the container",
             _ => return None,
         })
     }

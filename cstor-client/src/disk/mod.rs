@@ -4,7 +4,7 @@
 //! It is looked through once, and becomes the members that a tar of it would have: whiteouts under the names of AUFS
 //! (`marks.rs`), owners as container ids (`owners.rs`), metadata that `force_mask` keeps aside (`overridden.rs`). What
 //! is not carried into a tar by podman is not here either: sockets, and attributes other than `user.` and file
-//! capabilities (containers/storage pkg/archive/archive.go, `readSecurityXattrToTarHeader`).
+//! capabilities (containers/storage pkg/archive/archive.go, `readSecurityXattrToTarHeader`, but for `security.ima`).
 
 mod attributes;
 mod error;

@@ -15,16 +15,19 @@ use super::marks::{Marks, is_bookkeeping};
 use super::overridden::{self, Overridden, StoodFor};
 use super::owners::Owners;
 use crate::chain::{Chain, ChainLayer, ContentsDir};
+use crate::descriptors::descriptor_limit;
 use crate::entry::{Content, Header, Kind, Member, Time, Xattr};
 use crate::error::Error;
 use crate::layer::{ReadError, ReadProblem};
-use crate::merge::{is_marker, join};
+use crate::merge::{MAX_INODES, is_marker, join};
 use crate::source::{DirSource, Escalating};
 
 /// The name of the layer's own directory in a tar.
 const ROOT: &[u8] = b"./";
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// What the paths of all members may take: a directory of 4 MB can have hard links with paths of gigabytes.
+const MAX_BYTES: usize = 256 << 20;
 const CAPABILITY: &[u8] = b"security.capability";
 
 /// The members of a layer, from its directory.
@@ -48,6 +51,8 @@ pub(crate) fn members(chain: &Chain, layer: &ChainLayer, source: &mut Escalating
         attributes: Attributes::new(),
         links: HashMap::new(),
         members: Vec::new(),
+        names: 0,
+        bytes: 0,
     };
     walk.top()?;
     Ok(walk.members)
@@ -59,27 +64,34 @@ struct Walk<'a> {
     source: &'a mut Escalating,
     owners: Owners,
     marks: Marks,
-    /// The attribute that metadata is in, if it is. The layer's own directory tells: there nobody in a container but its
-    /// root can have put one (overlay.go, `create`).
+    /// The attribute that metadata is in, if it is: the layer's own directory tells.
     masked: Option<&'static [u8]>,
     attributes: Attributes,
     /// The first name of files that have several.
     links: HashMap<(u64, u64), Vec<u8>>,
     members: Vec<Member>,
+    /// What was charged so far.
+    names: usize,
+    bytes: usize,
 }
 
 impl Walk<'_> {
     fn top(&mut self) -> Result<(), Error> {
         let root = self.list(None)?;
         let names = self.attributes.names(&root).map_err(|errno| self.metadata(ROOT, "attributes", errno))?;
-        self.masked = overridden::NAMES.into_iter().find(|name| names.iter().any(|own| own == name));
+        // A store has `force_mask` only with a mount program (overlay.go, `Init`); elsewhere a container's root can have
+        // put the attribute there.
+        let masks = overridden::NAMES.into_iter().filter(|_| self.marks.fuse);
+        self.masked = masks.into_iter().find(|name| names.iter().any(|own| own == name));
         self.member(b"", None, &root)?;
         let mut pending = self.below(root, b"")?;
+        // Each is open while it is looked at.
+        let together = (descriptor_limit() / 4).clamp(1, MAX_BATCH);
         while let Some(path) = pending.pop() {
             // Siblings are looked at together.
             let parent = path.split().0.to_vec();
             let mut siblings = vec![path];
-            while siblings.len() < MAX_BATCH && pending.last().is_some_and(|next| next.split().0 == parent) {
+            while siblings.len() < together && pending.last().is_some_and(|next| next.split().0 == parent) {
                 siblings.extend(pending.pop());
             }
             let seen = self.source.look(self.dir, &siblings)?;
@@ -105,7 +117,7 @@ impl Walk<'_> {
     }
 
     /// The paths of what is in a directory, the last name first.
-    fn below(&self, listed: OwnedFd, path: &[u8]) -> Result<Vec<RelPath>, Error> {
+    fn below(&mut self, listed: OwnedFd, path: &[u8]) -> Result<Vec<RelPath>, Error> {
         let mut names = Vec::new();
         for entry in Dir::new(listed).map_err(|errno| self.metadata(path, "names", errno))? {
             let entry = entry.map_err(|errno| self.metadata(path, "names", errno))?;
@@ -117,12 +129,10 @@ impl Walk<'_> {
         names.sort_unstable_by(|a, b| b.cmp(a));
         let path_of = |name: Vec<u8>| {
             let path = join(path, &name);
-            let start = path.iter().copied().take(64).collect();
-            let error = |problem| ReadError {
-                layer: self.layer.record.id,
-                name: Some(start),
-                problem: ReadProblem::Name(problem),
-            };
+            self.charge(path.len())?;
+            let start = path.get(..64).unwrap_or(&path).to_vec();
+            // A name of a directory has nothing else that could be wrong with it.
+            let error = |_| self.error(&start, DiskError::LongPath);
             RelPath::from_clean(path).map_err(|invalid| error(invalid).into())
         };
         names.into_iter().map(path_of).collect()
@@ -207,7 +217,7 @@ impl Walk<'_> {
                 let target = readlinkat(seen, "", Vec::new()).map_err(|errno| self.metadata(path, "target", errno))?;
                 Kind::Symlink(target.into_bytes())
             }
-            (None, FileType::RegularFile) => match self.first_name(path, stat) {
+            (None, FileType::RegularFile) => match self.first_name(path, stat)? {
                 Some(first) => Kind::HardLink(first),
                 None => Kind::File,
             },
@@ -219,16 +229,27 @@ impl Walk<'_> {
     }
 
     /// The name under which a file was met before; none the first time.
-    fn first_name(&mut self, path: &[u8], stat: &Stat) -> Option<Vec<u8>> {
+    fn first_name(&mut self, path: &[u8], stat: &Stat) -> Result<Option<Vec<u8>>, Error> {
         if stat.st_nlink < 2 {
-            return None;
+            return Ok(None);
         }
         let inode = (stat.st_dev, stat.st_ino);
-        let known = self.links.get(&inode).cloned();
-        if known.is_none() {
+        let Some(first) = self.links.get(&inode).cloned() else {
             self.links.insert(inode, path.to_vec());
+            return Ok(None);
+        };
+        self.charge(first.len())?;
+        Ok(Some(first))
+    }
+
+    /// Counts one more name, and the bytes that are kept of it.
+    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+        self.names += 1;
+        self.bytes += bytes;
+        if self.names > 2 * MAX_INODES || self.bytes > MAX_BYTES {
+            return Err(self.error(b"", DiskError::TooMany).into());
         }
-        known
+        Ok(())
     }
 
     fn overridden(
@@ -286,9 +307,9 @@ impl Walk<'_> {
 
     /// The value of an attribute, read by the helper where this process may not.
     fn value(&mut self, path: &[u8], at: Option<&RelPath>, seen: &OwnedFd, name: &[u8]) -> Result<Vec<u8>, Error> {
-        let value = match (self.attributes.value(seen, name), at, name.strip_prefix(b"user.")) {
-            (Err(Refusal::Denied), Some(at), Some(key)) => self.source.user_xattr(self.dir, at, key)?,
-            (value, ..) => value,
+        let value = match (self.attributes.value(seen, name), name.strip_prefix(b"user.")) {
+            (Err(Refusal::Denied), Some(key)) => self.source.user_xattr(self.dir, at, key)?,
+            (value, _) => value,
         };
         Ok(value.map_err(|refusal| self.error(path, DiskError::Attribute { name: name.to_vec(), refusal }))?)
     }
@@ -298,6 +319,7 @@ impl Walk<'_> {
     }
 
     fn error(&self, path: &[u8], problem: DiskError) -> ReadError {
+        let path = if path.is_empty() { ROOT } else { path };
         ReadError { layer: self.layer.record.id, name: Some(path.to_vec()), problem: ReadProblem::Disk(problem) }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{SeekFrom, ftruncate, ioctl_ficlone, seek};
+use rustix::fs::{SeekFrom, fstat, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::entry::Content;
@@ -143,6 +143,13 @@ impl<'a> Filler<'a> {
                 end = offset;
             }
         }
+        if matches!(sum, Sum::None) {
+            // What ends before its size was no hole: nothing but the disk had said the size, a moment ago.
+            let now = fstat(file.from).map_err(source)?.st_size.unsigned_abs().saturating_sub(file.start);
+            if now < file.content.size {
+                return Err(FillError::Source(ContentProblem::size(file.content, now)));
+            }
+        }
         sum.check().map(|()| end).map_err(FillError::Source)
     }
 
@@ -219,6 +226,23 @@ mod tests {
             let file = Fill { from: from.as_fd(), start: 0, to: to.as_fd(), content };
             let ended = filler.fill(file, &AtomicBool::new(false));
             assert!(matches!(ended, Err(FillError::Interrupted)), "{size}: {ended:?}");
+        }
+    }
+
+    /// What a container cuts off between the look at its size and the copy does not become a hole.
+    #[test]
+    fn a_file_that_shrinks_is_no_hole() {
+        let never = AtomicBool::new(false);
+        for (left, size) in [(0, 8893), (100, 8893), (8892, 8893), (1 << 20, (1 << 20) + 1)] {
+            let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            write_at(from.as_fd(), &vec![7; left], 0).unwrap();
+            let mut filler = Filler::new(Reflink::Never, false, &never);
+            let content = Content { size, crc: None, digest: None };
+            let ended = filler.fill(Fill { from: from.as_fd(), start: 0, to: to.as_fd(), content }, &never);
+            assert!(
+                matches!(ended, Err(FillError::Source(ContentProblem::Changed { found, .. })) if found == left as u64),
+                "{left} of {size}: {ended:?}"
+            );
         }
     }
 }

@@ -187,7 +187,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
     /// A file that cannot be opened is damage, unless its layer has been removed meanwhile.
     fn unreadable(&self, layer: &ChainLayer, file: &File<'_>, refusal: Refusal) -> ExtractError {
         let gone = refusal == Refusal::NotFound && self.chain.has_lost(layer);
-        self.damaged(file, if gone { ContentProblem::Vanished } else { ContentProblem::Refused(refusal) })
+        self.damaged(file, if gone { ContentProblem::Vanished } else { ContentProblem::refused(file.content, refusal) })
     }
 }
 

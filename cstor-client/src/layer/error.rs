@@ -116,6 +116,9 @@ pub enum ContentProblem {
         /// Before.
         wanted: u64,
     },
+    /// It is no longer there, or something else is.
+    #[error("it was there a moment ago, and is not now")]
+    Gone,
     /// It disappeared with its layer.
     #[error("its layer was removed while it was read")]
     Vanished,
@@ -168,6 +171,17 @@ impl ReadError {
 }
 
 impl ContentProblem {
+    /// For contents that cannot be opened: what only the disk had told of can be gone by now.
+    pub(crate) fn refused(content: Content, refusal: Refusal) -> ContentProblem {
+        match (content, refusal) {
+            (
+                Content { crc: None, digest: None, .. },
+                Refusal::NotFound | Refusal::NotRegular | Refusal::NotDirectory,
+            ) => ContentProblem::Gone,
+            _ => ContentProblem::Refused(refusal),
+        }
+    }
+
     /// For contents of another size than they should have: damage, unless nothing but the disk said so.
     pub(crate) fn size(content: Content, found: u64) -> ContentProblem {
         let wanted = content.size;
@@ -186,7 +200,7 @@ impl ContentProblem {
             ContentProblem::Refused(Refusal::Busy) => ErrorKind::Limit,
             ContentProblem::Refused(Refusal::Io(errno)) => kind_of_io(&io::Error::from_raw_os_error(*errno)),
             ContentProblem::Read(error) => kind_of_io(error),
-            ContentProblem::Vanished | ContentProblem::Changed { .. } => ErrorKind::Changed,
+            ContentProblem::Vanished | ContentProblem::Gone | ContentProblem::Changed { .. } => ErrorKind::Changed,
             ContentProblem::Size { .. } | ContentProblem::Crc { .. } | ContentProblem::Digest { .. } => {
                 ErrorKind::Corrupt
             }

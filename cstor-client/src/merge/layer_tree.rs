@@ -16,7 +16,7 @@ const MAX_LINKS: usize = 40;
 /// Directories on the way to one file; deeper trees cannot be removed again by many tools.
 const MAX_DEPTH: usize = 1024;
 /// Members of all layers: at 200 to 300 bytes each, half a gigabyte.
-const MAX_INODES: usize = 2_000_000;
+pub(crate) const MAX_INODES: usize = 2_000_000;
 /// NAME_MAX of linux/limits.h.
 const MAX_COMPONENT: usize = 255;
 

@@ -53,7 +53,7 @@ impl Escalating {
     pub(crate) fn user_xattr(
         &mut self,
         dir: &ContentsDir,
-        name: &RelPath,
+        name: Option<&RelPath>,
         key: &[u8],
     ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
         self.escalate(None, |proxied| proxied.user_xattr(dir, name, key))

@@ -293,7 +293,7 @@ impl HelperProcess {
     pub(super) fn ask_user_xattr(
         &mut self,
         layer: LayerHandle,
-        name: RelPath,
+        name: Option<RelPath>,
         key: Vec<u8>,
     ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
         self.conversation.send(&Request::UserXattr { layer, name, key }, &[])?;

@@ -264,7 +264,7 @@ fn looks_are_answered_as_asked() {
         assert_eq!(with(&reply, fds).ask_list(layer, None).is_ok(), good, "{reply:?} with {fds}");
     }
     let value = Reply::UserXattr(Ok(b"hi".to_vec()));
-    let ask = |reply, fds| with(reply, fds).ask_user_xattr(layer, names().remove(0), b"note".to_vec());
+    let ask = |reply, fds| with(reply, fds).ask_user_xattr(layer, None, b"note".to_vec());
     assert_eq!(ask(&value, 0).unwrap(), Ok(b"hi".to_vec()));
     assert!(ask(&value, 1).is_err() && ask(&Reply::Closed, 0).is_err());
 }

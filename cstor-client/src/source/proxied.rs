@@ -144,10 +144,10 @@ impl Proxied {
     pub(super) fn user_xattr(
         &mut self,
         dir: &ContentsDir,
-        name: &RelPath,
+        name: Option<&RelPath>,
         key: &[u8],
     ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
-        self.at(dir, |process, handle, _, _| process.ask_user_xattr(handle, name.clone(), key.to_vec()))
+        self.at(dir, |process, handle, _, _| process.ask_user_xattr(handle, name.cloned(), key.to_vec()))
     }
 
     /// Asks about a directory that the helper has open, or will have then.

@@ -59,7 +59,7 @@ fn main() {
                     Request::List { layer: LayerHandle(0), name: None },
                     Request::List { layer: LayerHandle(0), name: Some(name("d")) },
                     Request::Look { layer: LayerHandle(0), names: ["f", "l", "up/f", "fifo"].map(name).to_vec() },
-                    Request::UserXattr { layer: LayerHandle(0), name: name("f"), key: b"note".to_vec() },
+                    Request::UserXattr { layer: LayerHandle(0), name: Some(name("f")), key: b"note".to_vec() },
                 ],
             ),
         ),

@@ -178,7 +178,8 @@ pub(crate) fn of_images(images: &[String]) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!(" (image {}{more})", names.join(", "))
+    let what = if names.iter().all(|name| name.starts_with("container:")) { "" } else { "image " };
+    format!(" ({what}{}{more})", names.join(", "))
 }
 
 /// Causes from other libraries may span lines.

@@ -39,7 +39,8 @@ pub(crate) struct Store {
     /// Where images and the contents of their layers are, if not in the root: as podman's --imagestore.
     #[arg(long, global = true, value_name = "DIR", requires = "root")]
     pub(crate) imagestore: Option<PathBuf>,
-    /// An option of the store's driver, as for podman; with --root only. `additionalimagestore=DIR` adds a store.
+    /// An option of the store's driver, as for podman; with --root only. `additionalimagestore=DIR` adds a
+    /// store, `additionallayerstore=DIR[:ref]` a store of single layers.
     #[arg(long, global = true, value_name = "KEY=VALUE", requires = "root")]
     pub(crate) storage_opt: Vec<String>,
     /// As root: become the owner of the store at --root first, and run with that user's rights alone.

@@ -83,7 +83,7 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
             Ok(Target::Image(image)) => vec![image],
             // Its own layer has no description to be held against.
             Ok(Target::Container(container)) => {
-                let described = container.layers()?.into_iter().filter(|layer| layer.diff_id().is_some());
+                let described = container.layers()?.into_iter().filter(|layer| layer.id() != container.layer_id());
                 return Ok(described.map(|layer| (layer.id(), (layer, Vec::new()))).collect());
             }
             Err(StoreError::NoImage { .. }) => Vec::new(),
