@@ -136,6 +136,8 @@ impl<'a> Made<'a> {
 
 impl Drop for Made<'_> {
     fn drop(&mut self) {
+        // podman as root mounts a directory of its store on itself, which keeps it from being removed.
+        let _ = run(Command::new("umount").arg("-q").arg(self.store().join("overlay")));
         // The files of other ids are the namespace's to remove; root removes the rest with the scratch directory.
         let _ = run(self.lab.command(self.who, "chmod").args(["-R", "u+rwx"]).arg(self.place.path()));
     }
