@@ -127,6 +127,10 @@ fn one_client_and_the_end() {
         assert!(!running.ended() && began.elapsed() < PATIENCE, "{}", running.wait().stderr);
         sleep(Duration::from_millis(5));
     }
+    // To ask whether anybody listens is not to be a client.
+    let other = run(lab.cstor(ROOT, &store(lab)).args(["serve", "--socket"]).arg(&socket));
+    assert_eq!(other.code(), 10, "{}", other.stderr);
+    assert!(!running.ended(), "{}", running.wait().stderr);
     assert_serves(UnixStream::connect(&socket).unwrap(), "once");
     let ended = running.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
@@ -231,7 +235,10 @@ fn a_socket_of_systemd_is_served_at() {
 fn what_is_no_socket_is_an_error() {
     let lab = lab_or_skip!();
     let file = || File::open("/dev/null").unwrap();
-    let table: [(&str, OwnedFd, i32, &str); 6] = [
+    let table: [(&str, OwnedFd, i32, &str); 8] = [
+        // Numbers that descriptors of its own would have.
+        ("exec \"$@\" --fd 3", file().into(), 10, "--fd 3: cannot be served at"),
+        ("LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", file().into(), 10, "LISTEN_FDS: cannot be served at"),
         ("exec \"$@\" --fd 0", file().into(), 10, "--fd 0: cannot be served at"),
         ("exec \"$@\" --fd 99", file().into(), 10, "--fd 99: cannot be served at"),
         ("exec \"$@\"", file().into(), 2, "--socket"),

@@ -4,23 +4,23 @@
 //! Three shapes of its first answer have been published; the two with a version below 2 have no such layers, and are an
 //! error here. What the proposal leaves open is taken as leniently as it can be, and `docs/jsonrpc.md` says how.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::{FileType, fstat};
+use rustix::io::{Errno, pread, retry_on_intr};
 use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny};
 use serde_json::Value;
 
-use super::client::{Client, LayerStream, extract};
+use super::client::{Client, LayerStream, extract, only};
 use super::error::RpcError;
 use super::shapes::{Handle, Initialize, LayerOf, OpenedImage, TAR_SPLIT_STREAM};
 use crate::digest::Digest;
 use crate::extract::{Extractor, Report};
 
 /// The largest manifest or configuration: containers/image refuses more than 4 MiB (internal/iolimits).
-const MAX_DOCUMENT: u64 = 4 << 20;
+const MAX_DOCUMENT: usize = 4 << 20;
 
 /// The first answer.
 #[derive(Debug, Default, Deserialize)]
@@ -128,11 +128,9 @@ impl ProxyV2Client {
 
     fn document(&mut self, method: &'static str, key: &str, image: &OpenedImage) -> Result<Vec<u8>, RpcError> {
         let (answer, files) = self.client.call_for_files::<Value>(method, &Handle { handle: image.handle })?;
-        if let Some(file) = files.into_iter().next() {
-            let mut bytes = Vec::new();
-            let read = File::from(file).take(MAX_DOCUMENT).read_to_end(&mut bytes);
-            read.map_err(|error| RpcError::Form { what: method, source: serde_json::Error::io(error) })?;
-            return Ok(bytes);
+        if !files.is_empty() {
+            let [file] = only(method, files)?;
+            return read_document(method, &file);
         }
         match answer {
             Value::String(text) => Ok(text.into_bytes()),
@@ -144,6 +142,26 @@ impl ProxyV2Client {
             _ => Err(RpcError::Form { what: method, source: serde_json::Error::custom("no document") }),
         }
     }
+}
+
+/// Reads a document that came as a file. A pipe is not taken: it could keep us waiting without end.
+fn read_document(method: &'static str, file: &OwnedFd) -> Result<Vec<u8>, RpcError> {
+    let failed = |errno: Errno| RpcError::Form { what: method, source: serde_json::Error::io(errno.into()) };
+    let stat = fstat(file).map_err(failed)?;
+    let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || size > MAX_DOCUMENT {
+        return Err(RpcError::Unexpected { what: "a document that is no file of at most 4 MiB" });
+    }
+    let mut bytes = vec![0; size];
+    let mut length = 0;
+    while let Some(space) = bytes.get_mut(length..).filter(|space| !space.is_empty()) {
+        match retry_on_intr(|| pread(file, &mut *space, length as u64)).map_err(failed)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn layer_of(image: &OpenedImage, digest: Digest) -> LayerOf {

@@ -114,11 +114,13 @@ fn place(path: &Path, directory: BorrowedFd<'_>, temporary: &OsStr, name: &OsStr
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(unusable(path, io::ErrorKind::AlreadyExists.into()));
     }
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    // Of another type than the socket, so that whoever listens there has no client by it: the kernel says whether
+    // anybody does before it looks at the type (net/unix/af_unix.c, `unix_find_other`).
+    let probe = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
     match SocketAddrUnix::new(path).and_then(|address| connect(&probe, &address)) {
         Err(Errno::CONNREFUSED) => {}
+        Err(Errno::PROTOTYPE) | Ok(()) => return Err(failed(Errno::ADDRINUSE)),
         Err(errno) => return Err(failed(errno)),
-        Ok(()) => return Err(failed(Errno::ADDRINUSE)),
     }
     renameat_with(directory, temporary, directory, name, RenameFlags::empty()).map_err(failed)
 }

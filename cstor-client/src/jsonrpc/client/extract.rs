@@ -39,7 +39,7 @@ pub(in crate::jsonrpc) fn extract(
     destination: &Path,
     extractor: &Extractor,
 ) -> Result<Report, RpcError> {
-    let link = Rc::new(RefCell::new(Link { client, running: None, error: None }));
+    let link = Rc::new(RefCell::new(Link { client, running: None, error: None, parts: 0 }));
     let streams = layers.into_iter().map(|layer| {
         let marks = Marks::default();
         let second = LayerOf { contents: true, ..layer.clone() };
@@ -72,6 +72,8 @@ struct Link<'c> {
     running: Option<Progress>,
     /// Why there is nothing more to read, if it is not a matter of a stream.
     error: Option<RpcError>,
+    /// How many parts have come.
+    parts: u64,
 }
 
 impl Link<'_> {
@@ -82,8 +84,15 @@ impl Link<'_> {
         Ok(())
     }
 
+    /// Passes over what is left of a layer: less than what has come of all, since it has come once.
     fn finish(&mut self) -> Result<(), RpcError> {
+        let mut left = self.parts;
         while let Some(running) = &mut self.running {
+            if left == 0 {
+                self.client.in_step = false;
+                return Err(RpcError::Changed);
+            }
+            left -= 1;
             if let Part::End(_) = running.next(self.client)? {
                 self.running = None;
             }
@@ -96,6 +105,7 @@ impl Link<'_> {
             return Err(self.fail(RpcError::Changed));
         };
         let part = running.next(self.client).map_err(|error| self.fail(error))?;
+        self.parts += 1;
         if let Part::End(_) = part {
             self.running = None;
         }

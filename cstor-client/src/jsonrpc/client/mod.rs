@@ -232,6 +232,6 @@ impl Client {
 struct Nothing {}
 
 /// Exactly so many descriptors.
-fn only<const N: usize>(what: &'static str, files: Vec<OwnedFd>) -> Result<[OwnedFd; N], RpcError> {
+pub(super) fn only<const N: usize>(what: &'static str, files: Vec<OwnedFd>) -> Result<[OwnedFd; N], RpcError> {
     files.try_into().map_err(|files: Vec<_>| RpcError::Descriptors { what, found: files.len(), wanted: N })
 }

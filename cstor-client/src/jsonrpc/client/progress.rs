@@ -20,6 +20,9 @@ pub(super) struct Progress {
     phase: Phase,
     /// What was announced.
     wanted_size: Option<u64>,
+    /// Only where the layer was asked for by its id: of a blob it is the digest of its compressed form.
+    wanted_digest: Option<Digest>,
+    by_id: bool,
     size: u64,
     files: u64,
 }
@@ -47,7 +50,8 @@ impl Progress {
     pub(super) fn ask(client: &mut Client, layer: &LayerOf) -> Result<Progress, RpcError> {
         let id = client.ask("GetLayerTarSplit", layer)?;
         let (contents, phase) = (layer.contents, Phase::Asked);
-        Ok(Progress { id, contents, phase, wanted_size: None, size: 0, files: 0 })
+        let by_id = layer.layer.is_some();
+        Ok(Progress { id, contents, phase, wanted_size: None, wanted_digest: None, by_id, size: 0, files: 0 })
     }
 
     /// Waits for the next part. After the end there is none.
@@ -60,6 +64,7 @@ impl Progress {
                     let [] = only("layer.start", files)?;
                     let start: Start = params(&message, "layer.start")?;
                     (self.wanted_size, self.phase) = (start.uncompressed_size, Phase::Started);
+                    self.wanted_digest = start.digest.filter(|_| self.by_id);
                 }
                 (Phase::Started, Some("layer.segment")) => {
                     let [] = only("layer.segment", files)?;
@@ -109,7 +114,10 @@ impl Progress {
 
     /// Holds what came against what was announced, and takes the answer.
     fn end(&mut self, client: &mut Client, end: &End) -> Result<Part, RpcError> {
-        let Progress { size, files, .. } = *self;
+        let Progress { size, files, wanted_digest, .. } = *self;
+        if wanted_digest.is_some_and(|wanted| end.checksum.is_some_and(|found| found != wanted)) {
+            return Err(RpcError::Unexpected { what: "another digest at the end of a layer than at its beginning" });
+        }
         if let Some(wanted) = end.files_sent.filter(|&wanted| wanted != files) {
             return Err(RpcError::Count { found: files, wanted });
         }
@@ -122,7 +130,7 @@ impl Progress {
         }
         let result: Result<Success, _> = answer.result();
         match result.map_err(|source| RpcError::Form { what: "GetLayerTarSplit", source })? {
-            Success { success: true } => Ok(Part::End(end.checksum)),
+            Success { success: true } => Ok(Part::End(end.checksum.or(wanted_digest))),
             Success { success: false } => Err(RpcError::Unexpected { what: "a failure after the end of a layer" }),
         }
     }

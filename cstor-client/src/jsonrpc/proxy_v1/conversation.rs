@@ -5,10 +5,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cstor_proto::{Channel, ChannelError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +24,8 @@ pub(super) const INITIALIZE: &str = "Initialize";
 pub(super) const MAX_PACKET: usize = 32 * 1024;
 /// Room for all that the kernel passes with one message (`SCM_MAX_FD`), so that surplus ones are seen as what they are.
 const MOST_DESCRIPTORS: usize = 253;
+/// How long to wait where the proxy's end of the socket is full.
+const FULL: Duration = Duration::from_millis(5);
 /// How often a wait looks whether the caller wants to stop.
 const SLICE: Duration = Duration::from_millis(100);
 /// A registry may be slow; the proxy has time-outs of its own for what it does not get.
@@ -101,6 +105,10 @@ impl Conversation {
         let program = words.first().cloned().unwrap_or_default();
         let (channel, theirs) =
             Channel::pair().map_err(|source| ProxyV1Error::Channel { program: program.clone(), source })?;
+        // A proxy that does not read must not hold us.
+        let unblocked = fcntl_getfl(&channel).and_then(|flags| fcntl_setfl(&channel, flags | OFlags::NONBLOCK));
+        unblocked
+            .map_err(|errno| ProxyV1Error::Channel { program: program.clone(), source: ChannelError::Io(errno) })?;
         tracing::debug!(command = words.join(" "), "starting the image proxy");
         let started = Started::program(words, theirs).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => ProxyV1Error::NoProgram { program: program.clone() },
@@ -142,8 +150,21 @@ impl Conversation {
         if request.len() > MAX_PACKET {
             return Err(ProxyV1Error::LongRequest { method, size: request.len() });
         }
-        let sent = self.channel.as_ref().map_or(Err(ChannelError::Closed), |channel| channel.send_frame(&request, &[]));
-        sent.map_err(|error| self.broken(error))
+        let deadline = self.deadline(method);
+        loop {
+            let channel = self.channel.as_ref();
+            match channel.map_or(Err(ChannelError::Closed), |channel| channel.send_frame(&request, &[])) {
+                Err(ChannelError::Io(Errno::AGAIN)) => {}
+                sent => return sent.map_err(|error| self.broken(error)),
+            }
+            if self.options.interrupt.load(Ordering::Relaxed) {
+                return Err(ProxyV1Error::Interrupted);
+            }
+            if Instant::now() >= deadline {
+                return Err(self.silent(method));
+            }
+            sleep(FULL);
+        }
     }
 
     /// The answer to the oldest request that has none.

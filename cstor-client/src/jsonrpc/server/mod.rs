@@ -20,6 +20,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
@@ -159,6 +160,8 @@ impl Server {
     /// The next connection of this user; none when interrupted.
     fn accept(&self, listener: &impl AsFd) -> Result<Option<(OwnedFd, Peer)>, WireError> {
         let failed = |errno: Errno| WireError::Socket(errno.into());
+        // Where others accept at the same socket, one of them may be faster.
+        fcntl_getfl(listener).and_then(|flags| fcntl_setfl(listener, flags | OFlags::NONBLOCK)).map_err(failed)?;
         let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(SLICE.subsec_nanos()) };
         while !self.interrupt.load(Ordering::Relaxed) {
             let mut watched = [PollFd::new(listener, PollFlags::IN)];

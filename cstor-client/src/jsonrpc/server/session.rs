@@ -49,7 +49,7 @@ impl<'s> Session<'s> {
                     return Err(error);
                 }
             };
-            if message.method() == Some("shutdown") {
+            if message.method() == Some("shutdown") && message.is_version_2() {
                 return match message.id() {
                     Some(id) => self.connection.send(&Reply::new(&(), id, 0), &[]),
                     None => Ok(()),
@@ -62,7 +62,7 @@ impl<'s> Session<'s> {
     fn take(&mut self, message: &Message) -> Result<(), WireError> {
         let id = match (message.method(), message.id()) {
             // Notifications are never answered, and none but the one above means anything here.
-            (Some(_), None) => return Ok(()),
+            (Some(_), None) if message.is_version_2() => return Ok(()),
             (_, id) => id.unwrap_or(&Id::Null),
         };
         let answered = match message.method() {

@@ -78,7 +78,9 @@ impl<'de> Deserialize<'de> for Id {
             }
 
             fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Id, E> {
-                Number::from_f64(number).map(Id::Number).ok_or_else(|| E::custom("an id that is no number"))
+                // What has no fraction was an integer that would come back as another one.
+                let exact = Some(number).filter(|number| number.fract() != 0.0).and_then(Number::from_f64);
+                exact.map(Id::Number).ok_or_else(|| E::custom("an id that cannot be given back"))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Id, E> {

@@ -16,21 +16,22 @@ pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
     if store.as_owner && args.socket.is_none() {
         return Err(Failure::Usage("--as-owner needs --socket: an inherited socket does not come along"));
     }
+    // Before anything of our own has a number that could be given by mistake.
+    let inherited = if args.socket.is_none() { Some(socket::inherited(args.fd)?) } else { None };
     let storage = open_store(store)?;
     let server = Server::new(&storage).connections(args.connections).interrupt(storage.interrupt());
     // A signal is how a server ends.
     let _stop = Stop::on_signals(&storage.interrupt())?;
     let serve = |listener: BorrowedFd<'_>| if args.once { server.serve_once(listener) } else { server.serve(listener) };
-    let served = match (&args.socket, args.fd) {
-        (Some(path), _) => {
+    let served = match (inherited, &args.socket) {
+        (Some(Inherited::Listening(listener)), _) => serve(listener.as_fd()),
+        (Some(Inherited::Connected(socket)), _) => server.serve_connected(socket),
+        (None, None) => Ok(()),
+        (None, Some(path)) => {
             let file = SocketFile::create(path)?;
             tracing::debug!(path = %path.display(), "listening");
             serve(file.listener())
         }
-        (None, number) => match socket::inherited(number)? {
-            Inherited::Listening(listener) => serve(listener.as_fd()),
-            Inherited::Connected(socket) => server.serve_connected(socket),
-        },
     };
     served.map_err(failure)
 }
