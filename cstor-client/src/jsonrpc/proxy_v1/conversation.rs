@@ -293,3 +293,20 @@ fn poll_once(fd: BorrowedFd<'_>, started: &mut Started, slice: Duration) -> Resu
     }
     Ok(ready)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that answers ahead would let us ask on and on; here it is only asked.
+    #[test]
+    fn a_proxy_that_never_reads_holds_nobody() {
+        let options = ProxyOptions::new().patience(Duration::from_millis(100));
+        let words = ["sleep", "60"].map(str::to_owned);
+        let mut conversation = Conversation::start(&words, options).unwrap();
+        let began = Instant::now();
+        let refused = (0..10_000).find_map(|_| conversation.send("GetBlob", &[]).err());
+        assert!(matches!(refused, Some(ProxyV1Error::Silent { .. })), "{refused:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+}
