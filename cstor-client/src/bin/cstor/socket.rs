@@ -180,6 +180,11 @@ fn passed() -> Result<u32, Failure> {
 /// is sent to ourselves. What was inherited is closed, so that no program which this one starts has it.
 fn take(number: u32) -> io::Result<OwnedFd> {
     let number = i32::try_from(number).map_err(|_| Errno::BADF)?;
+    // What is opened below could get this very number.
+    match statat(CWD, format!("/proc/self/fd/{number}"), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Err(Errno::BADF.into()),
+        found => drop(found?),
+    }
     let (to, from) = UnixDatagram::pair()?;
     to.send_with_fd(b" ", &[number])?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
