@@ -145,9 +145,7 @@ fn regular(fd: OwnedFd) -> Result<(OwnedFd, u64), Refusal> {
 /// Why the kernel said EACCES. Landlock lets the helper read no directory; and CAP_DAC_READ_SEARCH
 /// reaches a file only if both its ids are mapped (capabilities(7)).
 fn denied(dir: impl AsFd, name: &RelPath) -> Refusal {
-    let path_only = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let stat = retried(|| openat2(&dir, name.as_bytes(), path_only, Mode::empty(), AS_IN_A_CHROOT)).and_then(fstat);
-    match stat {
+    match sight(dir, name.as_bytes()).and_then(|seen| fstat(&seen).map_err(refusal)) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Refusal::NotRegular,
         Ok(stat) if stat.st_uid == OVERFLOW_ID || stat.st_gid == OVERFLOW_ID => Refusal::Unmapped,
         _ => Refusal::Denied,

@@ -76,15 +76,19 @@ impl<'a> Made<'a> {
         let words: Vec<&str> = words.map(|word| word.to_str().expect("UTF-8")).collect();
         let podman = words.join(" ");
         let script = format!("m=$({podman} mount c1) && {commands}; s=$?; {podman} umount c1 >/dev/null; exit $s");
-        let mut command = match self.who {
+        must(self.shell().args(["-c", &script, "sh"]).arg(argument))
+    }
+
+    /// A shell for which container ids are ids.
+    fn shell(&self) -> Command {
+        match self.who {
             Who::Root => self.lab.command(Who::Root, "sh"),
             Who::User => {
                 let mut command = self.podman();
                 command.args(["unshare", "sh"]);
                 command
             }
-        };
-        must(command.args(["-c", &script, "sh"]).arg(argument))
+        }
     }
 
     fn change(&self, script: &str) {
@@ -117,14 +121,7 @@ impl<'a> Made<'a> {
     fn extracted_by_root(&self) -> Listing {
         let out = self.place.path().join("out");
         let script = "\"$1\" --root \"$2\" extract container:c1 \"$3\" && \"$4\" \"$3\" && rm -rf \"$3\"";
-        let mut command = match self.who {
-            Who::Root => self.lab.command(Who::Root, "sh"),
-            Who::User => {
-                let mut command = self.podman();
-                command.args(["unshare", "sh"]);
-                command
-            }
-        };
+        let mut command = self.shell();
         command.args(["-c", script, "sh"]).arg(self.lab.executable("cstor")).arg(self.store()).arg(&out);
         tree::parse(&must(command.arg(self.lab.executable("cstor-lab-tree")))).expect("lines of JSON")
     }
@@ -161,14 +158,7 @@ fn a_container_is_what_podman_mounts(who: Who) {
     // The tar of `image export`, unpacked by GNU tar.
     let script = "mkdir \"$3\" && \"$1\" --root \"$2\" image export container:c1 | tar --xattrs --xattrs-include='*' \
                   --numeric-owner -xpC \"$3\" && \"$4\" \"$3\" && rm -rf \"$3\"";
-    let mut command = match who {
-        Who::Root => lab.command(Who::Root, "sh"),
-        Who::User => {
-            let mut command = made.podman();
-            command.args(["unshare", "sh"]);
-            command
-        }
-    };
+    let mut command = made.shell();
     command
         .args(["-c", script, "sh"])
         .arg(lab.executable("cstor"))

@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::entry::{Header, Kind};
 use crate::error::Error;
 use crate::layer::open_entries;
-use crate::merge::{self, FinalTree, Inode, Meaning, classify, join};
+use crate::merge::{self, FinalTree, Inode, Meaning, classify, join, split};
 use crate::source::Escalating;
 
 /// One path that a container has changed.
@@ -103,12 +103,4 @@ fn is_same_dir(before: &Inode, header: &Header) -> bool {
         && header.kind == Kind::Dir
         && (meta.mode, meta.uid, meta.gid) == (header.mode, header.uid, header.gid)
         && (before.is_implied() || meta.mtime == header.mtime)
-}
-
-/// The parent without its slash, and the last component.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (path.get(..slash).unwrap_or_default(), path.get(slash + 1..).unwrap_or_default()),
-        None => (b"", path),
-    }
 }

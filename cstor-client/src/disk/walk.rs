@@ -19,7 +19,7 @@ use crate::descriptors::descriptor_limit;
 use crate::entry::{Content, Header, Kind, Member, Time, Xattr};
 use crate::error::Error;
 use crate::layer::{ReadError, ReadProblem};
-use crate::merge::{MAX_INODES, is_marker, join};
+use crate::merge::{MAX_INODES, is_marker, join, split};
 use crate::source::{DirSource, Escalating};
 
 /// The name of the layer's own directory in a tar.
@@ -145,7 +145,7 @@ impl Walk<'_> {
         let (file_type, (parent, last)) = (FileType::from_raw_mode(stat.st_mode), split(path));
         let empty_file = file_type == FileType::RegularFile && stat.st_size == 0;
         if file_type == FileType::CharacterDevice && stat.st_rdev == 0 || empty_file && self.marks.is_whiteout(&names) {
-            self.members.push(marker(&[parent, WHITEOUT, last].concat(), &stat));
+            self.members.push(marker(&join(parent, &[WHITEOUT, last].concat()), &stat));
             return Ok(false);
         }
         let problem = match file_type {
@@ -192,7 +192,7 @@ impl Walk<'_> {
         self.members.push(Member { header, content, sparse: false });
         // overlayfs does not look whether the top of a layer is opaque.
         if is_dir && at.is_some() && self.is_opaque(path, at, seen, &names)? {
-            self.members.push(marker(&[path, b"/", OPAQUE].concat(), &stat));
+            self.members.push(marker(&join(path, OPAQUE), &stat));
         }
         Ok(is_dir)
     }
@@ -322,11 +322,6 @@ impl Walk<'_> {
         let path = if path.is_empty() { ROOT } else { path };
         ReadError { layer: self.layer.record.id, name: Some(path.to_vec()), problem: ReadProblem::Disk(problem) }
     }
-}
-
-/// The parent with its slash, and the last component.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    path.split_at(path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1))
 }
 
 /// A member that stands for nothing but its name.

@@ -14,7 +14,7 @@ mod whiteout;
 pub use error::{MergeError, MergeProblem};
 pub(crate) use layer_tree::{LayerTree, MAX_INODES};
 pub use tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
-pub(crate) use tree::{InodeId, join};
+pub(crate) use tree::{InodeId, join, split};
 pub(crate) use whiteout::{Meaning, classify, is_marker};
 
 use crate::chain::Chain;
