@@ -124,13 +124,10 @@ impl FileSource for Proxied {
         let record = &layer.record;
         let device = device_of_listing(&self.shared, record.root)?;
         let opened = self.helper.with(&roots(&self.shared), |process| {
-            let mut busy = Busy::default();
-            loop {
-                match process.ask_open_tar_split(record.root, record.id)? {
-                    Err(Refusal::Busy) if busy.wait() => {}
-                    opened => return Ok(opened),
-                }
-            }
+            Busy::until_over(
+                || process.ask_open_tar_split(record.root, record.id),
+                |opened| matches!(opened, Err(Refusal::Busy)),
+            )
         })?;
         if let Ok(fd) = &opened {
             checked_size(fd, device)?;
@@ -170,11 +167,10 @@ impl Proxied {
 impl DirSource for Proxied {
     fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
         self.at(dir, |process, handle, _, device| {
-            let mut busy = Busy::default();
-            let mut opened = process.ask_list(handle, name.cloned())?;
-            while matches!(opened, Err(Refusal::Busy)) && busy.wait() {
-                opened = process.ask_list(handle, name.cloned())?;
-            }
+            let opened = Busy::until_over(
+                || process.ask_list(handle, name.cloned()),
+                |opened| matches!(opened, Err(Refusal::Busy)),
+            )?;
             opened
                 .map(|fd| checked(fd, device, Expected::Directory))
                 .map_or_else(|refusal| Ok(Err(refusal)), |fd| fd.map(Ok))
@@ -186,11 +182,8 @@ impl DirSource for Proxied {
             let mut results = Vec::with_capacity(names.len());
             for range in batches(names, limits.batch) {
                 let asked = names.get(range).unwrap_or_default().to_vec();
-                let mut busy = Busy::default();
-                let (mut answers, mut fds) = process.ask_look(handle, asked.clone())?;
-                while is_busy(&answers) && busy.wait() {
-                    (answers, fds) = process.ask_look(handle, asked.clone())?;
-                }
+                let (answers, fds) =
+                    Busy::until_over(|| process.ask_look(handle, asked.clone()), |(answers, _)| is_busy(answers))?;
                 let mut fds = fds.into_iter();
                 for answer in answers {
                     results.push(match answer {
@@ -284,6 +277,20 @@ impl Busy {
     const PAUSE: Duration = Duration::from_millis(5);
     /// A minute, as for an answer.
     const MAX_WAITS: u32 = 12_000;
+
+    /// Asks again for as long as the answer is that, and the time is not over.
+    fn until_over<T>(
+        mut ask: impl FnMut() -> Result<T, SourceError>,
+        is_busy: impl Fn(&T) -> bool,
+    ) -> Result<T, SourceError> {
+        let mut busy = Busy::default();
+        loop {
+            let answer = ask()?;
+            if !is_busy(&answer) || !busy.wait() {
+                return Ok(answer);
+            }
+        }
+    }
 
     /// Whether to ask once more.
     fn wait(&mut self) -> bool {
