@@ -8,8 +8,10 @@ use std::sync::Arc;
 use cstor_helper::open;
 use cstor_proto::{LayerDir, LayerId, Refusal, RelPath, StoreIndex};
 
+use crate::account::Account;
 use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
+use crate::interrupt::Interrupt;
 use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
@@ -23,6 +25,8 @@ const MAX_ID_MAPS: u16 = 8;
 pub(crate) struct Chain {
     shared: Arc<Shared>,
     layers: Vec<ChainLayer>,
+    interrupt: Interrupt,
+    account: Account,
 }
 
 /// One layer of a chain.
@@ -132,6 +136,7 @@ impl Chain {
         shared: &Arc<Shared>,
         find: impl Fn(&Snapshot) -> Result<Vec<Arc<LayerRecord>>, StoreError>,
     ) -> Result<Chain, StoreError> {
+        let account = shared.account()?;
         let layers = shared.while_locked(|snapshot| {
             let records = find(snapshot)?;
             let within_limit = layers_to_open(records.len());
@@ -141,7 +146,7 @@ impl Chain {
             }
             Ok(layers)
         })?;
-        Ok(Chain { shared: Arc::clone(shared), layers })
+        Ok(Chain { shared: Arc::clone(shared), layers, interrupt: shared.interrupt.clone(), account })
     }
 
     /// The layers, the base first.
@@ -151,6 +156,22 @@ impl Chain {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// What stops the operation on it.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// What the operation may keep in memory.
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Lets something else than the store's own interrupt stop the operation, or gives it another account.
+    pub(crate) fn run_under(&mut self, interrupt: Option<&Interrupt>, account: Option<Account>) {
+        self.interrupt = interrupt.unwrap_or(&self.interrupt).clone();
+        self.account = account.unwrap_or(self.account.clone());
     }
 
     /// Whether podman has removed a layer of the chain since it was opened.

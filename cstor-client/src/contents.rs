@@ -27,6 +27,7 @@ pub(crate) fn visit(
     let most = flow::window();
     let mut entries = tree.entries().skip(1).peekable();
     while let Some(entry) = entries.next() {
+        chain.interrupt().check()?;
         let first = seen.get_mut(entry.inode_number as usize).is_some_and(|seen| !std::mem::replace(seen, true));
         let has_contents = matches!(entry.inode.kind(), InodeKind::File { size: 1.., .. });
         window.push((entry, open && first && has_contents));
@@ -76,7 +77,8 @@ fn deliver(
         let error = |problem: ContentProblem| read_error(layer.record.id, &entry.path, problem.into());
         let content = Content { size, crc, digest };
         let file = file.map_err(|refusal| error(ContentProblem::refused(content, refusal)))?;
-        let contents = OpenContents::new(file, content, layer.record.id, &entry.path).map_err(error)?;
+        let contents =
+            OpenContents::new(file, content, layer.record.id, &entry.path, chain.interrupt()).map_err(error)?;
         visit(entry, Some(&contents))?;
     }
     Ok(())

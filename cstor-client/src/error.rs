@@ -5,9 +5,11 @@ use std::io;
 use cstor_proto::LayerId;
 use rustix::io::Errno;
 
+pub use crate::account::{NoMemory, OverMemoryLimit};
 pub use crate::disk::DiskError;
 pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
+pub use crate::interrupt::Interrupted;
 #[cfg(feature = "jsonrpc")]
 pub use crate::jsonrpc::ProxyV1Error;
 pub use crate::layer::{BlobError, ContentProblem, ReadError, ReadProblem};
@@ -52,6 +54,10 @@ pub enum ErrorKind {
 #[error(transparent)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller asked to stop.
+    Interrupted(#[from] Interrupted),
+    /// More memory was wanted than the operation may use.
+    Memory(#[from] OverMemoryLimit),
     /// The store.
     Store(#[from] StoreError),
     /// The headers of a layer.
@@ -80,6 +86,8 @@ impl Error {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Error::Interrupted(_) => ErrorKind::Interrupted,
+            Error::Memory(_) => ErrorKind::Limit,
             Error::Store(error) => error.kind(),
             Error::Read(error) => error.kind(),
             Error::Merge(error) => error.kind(),
@@ -108,10 +116,14 @@ impl Error {
     /// What to do about it, where that is more than its class says.
     pub(crate) fn own_advice(&self) -> Option<&'static str> {
         match self {
+            Error::Interrupted(_) => None,
+            Error::Memory(_) => Some(MEMORY_ADVICE),
             Error::Store(error) => error.advice(),
             Error::Read(error) => error.advice(),
             Error::Sink(SinkError::Read(error)) => error.advice(),
-            Error::Merge(_) | Error::Sink(_) => None,
+            Error::Merge(error) => error.advice(),
+            Error::Sink(SinkError::Memory(_)) => Some(MEMORY_ADVICE),
+            Error::Sink(_) => None,
             Error::Source(error) => error.advice(),
             Error::Extract(error) => error.advice(),
             Error::Copy(error) => error.advice(),
@@ -141,6 +153,9 @@ impl Error {
     }
 }
 
+/// What to do about [`OverMemoryLimit`].
+pub(crate) const MEMORY_ADVICE: &str = "raise --memory-limit, if you trust the image";
+
 /// An error with its causes, the innermost one last.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -160,7 +175,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 pub(crate) fn kind_of_io(error: &io::Error) -> ErrorKind {
     match Errno::from_io_error(error) {
         Some(Errno::ACCESS | Errno::PERM) => ErrorKind::Permission,
-        Some(Errno::MFILE | Errno::NFILE) => ErrorKind::Limit,
+        Some(Errno::MFILE | Errno::NFILE | Errno::TOOBIG) => ErrorKind::Limit,
         Some(Errno::IO) => ErrorKind::Corrupt,
         _ => ErrorKind::Failure,
     }

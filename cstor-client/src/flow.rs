@@ -15,6 +15,7 @@ use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
 use crate::entry::{Content, Entry, Header, Member};
 use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
+use crate::interrupt::Interrupt;
 use crate::layer::{Entries, Sum};
 use crate::sink::SinkError;
 use crate::source::{FileSource, OpenedFile};
@@ -70,6 +71,7 @@ pub(crate) struct OpenContents<'a> {
     content: Content,
     layer: LayerId,
     name: &'a [u8],
+    interrupt: &'a Interrupt,
 }
 
 impl<'a> OpenContents<'a> {
@@ -79,9 +81,10 @@ impl<'a> OpenContents<'a> {
         content: Content,
         layer: LayerId,
         name: &'a [u8],
+        interrupt: &'a Interrupt,
     ) -> Result<OpenContents<'a>, ContentProblem> {
         match file.size {
-            size if size == content.size => Ok(OpenContents { file, content, layer, name }),
+            size if size == content.size => Ok(OpenContents { file, content, layer, name, interrupt }),
             found => Err(ContentProblem::size(content, found)),
         }
     }
@@ -117,6 +120,11 @@ impl<'a> OpenContents<'a> {
         }
     }
 
+    /// Whether the caller wants to stop.
+    pub(crate) fn check_interrupt(&self) -> Result<(), SinkError> {
+        Ok(self.interrupt.check()?)
+    }
+
     /// In bytes; the file had as many when it was opened.
     pub(crate) fn size(&self) -> u64 {
         self.content.size
@@ -142,7 +150,8 @@ pub(crate) struct ContentReader<'a> {
 impl ContentReader<'_> {
     /// Fills some of `space`, which is not empty; 0 at the end, when everything was right.
     pub(crate) fn fill(&mut self, space: &mut [u8]) -> Result<usize, SinkError> {
-        let OpenContents { file, content, .. } = self.contents;
+        let OpenContents { file, content, interrupt, .. } = self.contents;
+        interrupt.check()?;
         let left = content.size - self.offset;
         if left == 0 {
             return self.sum.check().map(|()| 0).map_err(|problem| self.contents.damaged(problem));
@@ -172,6 +181,7 @@ pub(crate) fn pump<S: EntrySink>(
     layer: &ChainLayer,
     source: &mut dyn FileSource,
     mut sink: S,
+    interrupt: &Interrupt,
 ) -> Result<S::Output, Error> {
     if S::EXACT
         && let Some(problem) = entries.inexact()
@@ -184,6 +194,7 @@ pub(crate) fn pump<S: EntrySink>(
     while !ended {
         let (mut wanted, mut bytes) = (0, 0);
         while wanted < window && bytes < MAX_WAITING {
+            interrupt.check()?;
             let Some(entry) = entries.next().transpose()? else {
                 ended = true;
                 break;
@@ -192,7 +203,7 @@ pub(crate) fn pump<S: EntrySink>(
             wanted += usize::from(is_wanted(&sink, &entry));
             waiting.push_back(entry);
         }
-        deliver(&mut waiting, layer, source, &mut sink)?;
+        deliver(&mut waiting, layer, source, &mut sink, interrupt)?;
     }
     Ok(sink.finish()?)
 }
@@ -213,6 +224,7 @@ fn deliver<S: EntrySink>(
     layer: &ChainLayer,
     source: &mut dyn FileSource,
     sink: &mut S,
+    interrupt: &Interrupt,
 ) -> Result<(), Error> {
     let read_error =
         |name: &[u8], problem: ReadProblem| ReadError { layer: layer.record.id, name: Some(name.to_vec()), problem };
@@ -239,7 +251,7 @@ fn deliver<S: EntrySink>(
                 .next()
                 .unwrap_or(Err(Refusal::NotFound))
                 .map_err(|refusal| ContentProblem::refused(content, refusal))
-                .and_then(|file| OpenContents::new(file, content, layer.record.id, name))
+                .and_then(|file| OpenContents::new(file, content, layer.record.id, name, interrupt))
             {
                 Ok(contents) => Some(contents),
                 Err(problem) => {

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod account;
 mod chain;
 mod container;
 mod contents;
@@ -35,6 +36,7 @@ pub mod fuzzing {
 }
 pub mod helper;
 mod image;
+pub mod interrupt;
 #[cfg(feature = "jsonrpc")]
 pub mod jsonrpc;
 mod layer;

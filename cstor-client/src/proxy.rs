@@ -4,11 +4,11 @@
 use std::env;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Dir, Mode, OFlags, open};
 
+use crate::interrupt::Interrupt;
 use crate::source::{self, HELPER_MARK, HelperOptions, HelperPolicy, SharedHelper, SourceError};
 use crate::store::{Location, Storage, StoreError};
 
@@ -73,7 +73,6 @@ fn threads() -> usize {
 pub struct ProxiedStorage {
     storage: Storage,
     proxied: bool,
-    interrupt: Arc<AtomicBool>,
 }
 
 impl ProxiedStorage {
@@ -119,21 +118,14 @@ impl ProxiedStorage {
             HelperPolicy::Always => true,
             HelperPolicy::Never => false,
         };
-        let interrupt = Arc::new(AtomicBool::new(false));
-        let helper = proxied.then(|| SharedHelper::new(options, Arc::clone(&interrupt)));
-        Ok(ProxiedStorage { storage: open(helper)?, proxied, interrupt })
+        let helper = proxied.then(|| SharedHelper::new(options, Interrupt::new()));
+        Ok(ProxiedStorage { storage: open(helper)?, proxied })
     }
 
     /// Whether files that this process may not open go through a helper. It says nothing about whether
     /// one is running: that takes a file that was refused.
     pub fn is_proxied(&self) -> bool {
         self.proxied
-    }
-
-    /// A flag that stops a wait for the helper, and an extraction from this store, when it is set:
-    /// from a signal handler or another thread.
-    pub fn interrupt(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.interrupt)
     }
 }
 

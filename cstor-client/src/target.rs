@@ -45,6 +45,14 @@ impl Target {
         }
     }
 
+    /// Writes the table of contents of the merged files as JSON; see [`Image::write_toc`].
+    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), Error> {
+        match self {
+            Target::Image(image) => image.write_toc(out, digests, pretty),
+            Target::Container(container) => container.write_toc(out, digests, pretty),
+        }
+    }
+
     /// Writes the merged files as one tar; see [`Image::export`].
     pub fn export(&self, out: impl Write) -> Result<u64, Error> {
         match self {

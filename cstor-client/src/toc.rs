@@ -3,12 +3,16 @@
 //! The keys are those of eStargz (containerd/stargz-snapshotter docs/estargz.md, "TOC"); there are no
 //! chunks, since nothing is compressed.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, BufWriter, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use serde::ser::{Error as _, SerializeSeq, Serializer};
 
+use crate::account::Account;
 use crate::chain::Chain;
 use crate::contents;
 use crate::digest::Digest;
@@ -17,6 +21,11 @@ use crate::error::Error;
 use crate::flow::OpenContents;
 use crate::merge::{FinalTree, InodeKind, TreeEntry, is_marker};
 use crate::sink::SinkError;
+
+/// The version of the format.
+const VERSION: u32 = 1;
+/// What is written at a time.
+const BUFFER: usize = 64 * 1024;
 
 /// A table of contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -91,47 +100,111 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Toc {
-    pub(crate) fn new() -> Toc {
-        Toc { version: 1, entries: Vec::new() }
-    }
-
     /// Leaves out whiteouts and what marks directories as opaque, which a layer's table has and an image's has not.
     #[must_use]
     pub fn without_whiteouts(mut self) -> Toc {
-        self.entries.retain(|entry| !is_marker(entry.name.as_bytes()));
+        self.entries.retain(|entry| !entry.is_whiteout());
         self
     }
 
-    /// The files of an image; with their digests if `read` is set, else without opening any.
-    pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool) -> Result<Toc, Error> {
-        let mut names = vec![0u64; tree.inodes()];
-        for entry in tree.entries() {
-            if let Some(count) = names.get_mut(entry.inode_number as usize) {
-                *count += 1;
-            }
-        }
-        let mut toc = Toc::new();
-        let mut firsts: Vec<Option<usize>> = vec![None; tree.inodes()];
-        contents::visit(tree, chain, read, |entry, contents| {
-            let number = entry.inode_number as usize;
-            let mut row = TocEntry::of_inode(entry);
-            row.num_link = names.get(number).copied().unwrap_or_default();
-            let first = firsts.get_mut(number).filter(|_| row.kind != "dir");
-            match first {
-                Some(Some(first)) => {
-                    let target = toc.entries.get(*first).map(|entry| entry.name.clone());
-                    row = TocEntry { kind: "hardlink", link_name: target, size: 0, ..row };
-                }
-                Some(first) => *first = Some(toc.entries.len()),
-                None => {}
-            }
-            if let Some(contents) = contents {
-                row.set_digest(contents)?;
-            }
+    /// Collects rows, charging them to an account.
+    pub(crate) fn collect(
+        account: &Account,
+        rows: impl FnOnce(TakeRow<'_>) -> Result<(), Error>,
+    ) -> Result<Toc, Error> {
+        let (mut toc, mut charge) = (Toc { version: VERSION, entries: Vec::new() }, account.charge());
+        rows(&mut |row| {
+            charge.add(row.size_in_memory())?;
             toc.entries.push(row);
             Ok(())
         })?;
         Ok(toc)
+    }
+}
+
+/// Takes one row after the other.
+pub(crate) type TakeRow<'a> = &'a mut dyn FnMut(TocEntry) -> Result<(), SinkError>;
+
+/// Gives the rows of an image: its files, with their digests if `read` is set, else without opening any.
+pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool, take: TakeRow<'_>) -> Result<(), Error> {
+    // The first names of files that have several.
+    let (mut firsts, mut charge): (HashMap<u32, String>, _) = (HashMap::new(), chain.account().charge());
+    contents::visit(tree, chain, read, |entry, contents| {
+        let mut row = TocEntry::of_inode(entry);
+        row.num_link = entry.inode.names().into();
+        if row.num_link > 1 {
+            match firsts.get(&entry.inode_number) {
+                // Its attributes are in the row of the first name.
+                Some(first) => {
+                    let (link_name, xattrs) = (Some(first.clone()), BTreeMap::new());
+                    row = TocEntry { kind: "hardlink", link_name, size: 0, xattrs, ..row };
+                }
+                None => {
+                    charge.add(row.name.len() + size_of::<(u32, String)>())?;
+                    firsts.insert(entry.inode_number, row.name.clone());
+                }
+            }
+        }
+        if let Some(contents) = contents {
+            row.set_digest(contents)?;
+        }
+        take(row)
+    })
+}
+
+/// Writes a table of contents whose rows come one after the other: none is kept.
+pub(crate) fn write(
+    out: impl Write,
+    pretty: bool,
+    rows: impl FnOnce(TakeRow<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut out = BufWriter::with_capacity(BUFFER, out);
+    let mut failed = None;
+    let rows = Streamed(RefCell::new(Some((rows, &mut failed))));
+    let table = Table { version: VERSION, entries: rows };
+    let written = if pretty {
+        table.serialize(&mut serde_json::Serializer::pretty(&mut out))
+    } else {
+        table.serialize(&mut serde_json::Serializer::new(&mut out))
+    };
+    drop(table);
+    match (failed, written) {
+        (Some(error), _) => Err(error),
+        (None, written) => {
+            let end = |()| writeln!(out).and_then(|()| out.flush());
+            Ok(written.map_err(io::Error::from).and_then(end).map_err(SinkError::Write)?)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Table<R: Serialize> {
+    version: u32,
+    entries: R,
+}
+
+/// Rows that are made while they are written, once.
+struct Streamed<'a, F>(RefCell<Option<(F, &'a mut Option<Error>)>>);
+
+impl<F: FnOnce(TakeRow<'_>) -> Result<(), Error>> Serialize for Streamed<'_, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        let Some((rows, failed)) = self.0.take() else { return list.end() };
+        let mut unwritten = None;
+        let made = rows(&mut |row| {
+            list.serialize_element(&row).map_err(|error| {
+                unwritten = Some(error);
+                SinkError::Thread
+            })
+        });
+        match (unwritten, made) {
+            (Some(error), _) => Err(error),
+            (None, Ok(())) => list.end(),
+            (None, Err(error)) => {
+                *failed = Some(error);
+                Err(S::Error::custom("no further rows"))
+            }
+        }
     }
 }
 
@@ -152,6 +225,19 @@ impl TocEntry {
         entry.user_name = non_empty(&header.user_name);
         entry.group_name = non_empty(&header.group_name);
         entry
+    }
+
+    /// Whether it says something of lower layers, and is no file.
+    pub(crate) fn is_whiteout(&self) -> bool {
+        is_marker(self.name.as_bytes())
+    }
+
+    /// About what it takes while it is kept, in bytes.
+    fn size_in_memory(&self) -> usize {
+        let texts = [&self.name_raw, &self.modtime, &self.link_name, &self.user_name, &self.group_name];
+        let texts = texts.into_iter().flatten().chain([&self.name]).map(String::len);
+        let xattrs = self.xattrs.iter().map(|(name, value)| 2 * size_of::<String>() + name.len() + value.len());
+        size_of::<TocEntry>() + texts.chain(xattrs).sum::<usize>()
     }
 
     fn of_inode(entry: &TreeEntry<'_>) -> TocEntry {

@@ -4,6 +4,7 @@
 use cstor_client::Storage;
 use cstor_client::error::ErrorKind;
 use cstor_client::extract::Extractor;
+use cstor_client::interrupt::Interrupt;
 use cstor_client::jsonrpc::{Client, Patience, ProxyV2Client, RpcError, Server, WireError};
 use cstor_tests::forge::{Store, file};
 use cstor_tests::lab::{Fs, Who};
@@ -16,8 +17,6 @@ use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, scope, sleep, spawn};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -36,7 +35,7 @@ fn short() -> Patience {
 /// A server in this process.
 struct Local {
     place: TempDir,
-    interrupt: Arc<AtomicBool>,
+    interrupt: Interrupt,
     serving: Option<JoinHandle<Result<(), WireError>>>,
 }
 
@@ -47,9 +46,9 @@ impl Local {
         let store = Store::stack("localhost/app:latest", [files.collect::<Vec<_>>()]);
         let forged = store.write(&place.path().join("store"), false).unwrap();
         let listener = UnixListener::bind(place.path().join("socket")).unwrap();
-        let interrupt = Arc::<AtomicBool>::default();
+        let interrupt = Interrupt::new();
         let server = Server::new(&Storage::open(&forged.root).unwrap());
-        let server = server.patience(short()).interrupt(Arc::clone(&interrupt));
+        let server = server.patience(short()).interrupt(interrupt.clone());
         let serving = Some(spawn(move || server.serve(listener)));
         Local { place, interrupt, serving }
     }
@@ -71,7 +70,7 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        self.interrupt.store(true, Ordering::Relaxed);
+        self.interrupt.raise();
         let ended = self.serving.take().unwrap().join();
         assert!(std::thread::panicking() || ended.unwrap().is_ok());
     }

@@ -3,6 +3,7 @@
 //! format of streams (`splitfd`).
 
 use cstor_client::extract::{Extractor, Reflink, Report};
+use cstor_client::interrupt::Interrupt;
 use cstor_client::splitfdstream::{self, Collect, FileSupply, Writer};
 use cstor_client::{ErrorKind, Storage};
 use cstor_tests::forge::{Store, dir, file, hard_link, opaque, symlink, whiteout};
@@ -16,7 +17,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const THRESHOLDS: [u64; 3] = [0, 4096, u64::MAX];
@@ -220,15 +221,15 @@ impl Read for Endless {
 
 #[test]
 fn an_interrupt_ends_a_stream_without_end() {
-    let stop = Arc::new(AtomicBool::new(false));
-    let extractor = Extractor::new().interrupt(Arc::clone(&stop));
+    let stop = Interrupt::new();
+    let extractor = Extractor::new().interrupt(stop.clone());
     let place = tempfile::tempdir().unwrap();
     let mut writer = Writer::new(Vec::new());
     writer.inline(&header(1 << 40)).unwrap();
     let stream = Endless { pending: writer.finish().unwrap(), given: 0 };
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
-        stop.store(true, Ordering::Relaxed);
+        stop.raise();
     });
     let none: &[OwnedFd] = &[];
     let ended = splitfdstream::extract([(stream, none)], place.path().join("out"), &extractor);

@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::account::Charge;
 use crate::chain::Chain;
-use crate::entry::{Header, Kind};
+use crate::entry::{Header, Kind, Member};
 use crate::error::Error;
-use crate::layer::open_entries;
-use crate::merge::{self, FinalTree, Inode, Meaning, classify, join, split};
+use crate::layer;
+use crate::merge::{self, FinalTree, Inode, Meaning, Merging, classify, join, split};
 use crate::source::Escalating;
 
 /// One path that a container has changed.
@@ -38,23 +39,31 @@ pub enum ChangeKind {
 pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, Error> {
     let top = chain.layers().len().saturating_sub(1);
     let mut source = Escalating::new(chain.shared());
-    let below = merge::merge_below(&mut chain, top, &mut source, &mut |_, _| {})?;
-    let headers = open_entries(&mut chain, top, &mut source)?
-        .filter_map(|entry| entry.map(|entry| entry.member).transpose())
-        .map(|member| member.map(|member| member.header))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(compare(&below, &headers))
+    let merging = Merging { keep: &|_| false, progress: &mut |_, _| {} };
+    let below = merge::merge_below(&mut chain, top, &mut source, merging)?;
+    let (mut headers, mut charge) = (Vec::new(), chain.account().charge());
+    layer::each_member(&mut chain, top, &mut source, &mut |_, Member { mut header, .. }| {
+        header.xattrs = Vec::new();
+        charge.add(header.size_in_memory())?;
+        headers.push(header);
+        Ok(())
+    })?;
+    compare(&below, &headers, &mut charge)
 }
 
 /// `headers` are of a layer that was read from its directory: names are clean, and each comes once.
-fn compare(below: &FinalTree, headers: &[Header]) -> Vec<Change> {
+fn compare(below: &FinalTree, headers: &[Header], charge: &mut Charge) -> Result<Vec<Change>, Error> {
     let own: BTreeSet<&[u8]> = headers.iter().map(|header| header.path.as_slice()).collect();
     // overlayfs marks the highest one alone; what lies below a new directory is new as well.
     let mut opaque: BTreeSet<&[u8]> = BTreeSet::new();
     let mut changes = BTreeMap::new();
-    let gone_in = |dir: &[u8], changes: &mut BTreeMap<Vec<u8>, ChangeKind>| {
-        let hidden = below.names(dir).map(|name| join(dir, name)).filter(|path| !own.contains(&**path));
-        changes.extend(hidden.map(|path| (path, ChangeKind::Deleted)));
+    // Paths of what is not in the layer, which can be long and very many.
+    let mut gone_in = |dir: &[u8], changes: &mut BTreeMap<Vec<u8>, ChangeKind>| -> Result<(), Error> {
+        for path in below.names(dir).map(|name| join(dir, name)).filter(|path| !own.contains(&**path)) {
+            charge.add(size_of::<Change>() + path.len())?;
+            changes.insert(path, ChangeKind::Deleted);
+        }
+        Ok(())
     };
     for header in headers {
         let (parent, last) = split(&header.path);
@@ -67,12 +76,12 @@ fn compare(below: &FinalTree, headers: &[Header]) -> Vec<Change> {
             }
             Ok(Meaning::Opaque) => {
                 opaque.insert(parent);
-                gone_in(parent, &mut changes);
+                gone_in(parent, &mut changes)?;
             }
             Ok(Meaning::Member) if last.is_empty() => {}
             Ok(Meaning::Member) => {
                 if header.kind == Kind::Dir && opaque.contains(parent) && opaque.insert(&header.path) {
-                    gone_in(&header.path, &mut changes);
+                    gone_in(&header.path, &mut changes)?;
                 }
                 match below.find(&header.path) {
                     None => drop(changes.insert(header.path.clone(), ChangeKind::Added)),
@@ -93,7 +102,7 @@ fn compare(below: &FinalTree, headers: &[Header]) -> Vec<Change> {
     let mut changes: Vec<_> = changes.into_iter().map(|(path, kind)| Change { path, kind }).collect();
     // What is in a directory follows it at once.
     changes.sort_by(|a, b| a.path.split(|&byte| byte == b'/').cmp(b.path.split(|&byte| byte == b'/')));
-    changes
+    Ok(changes)
 }
 
 /// Whether a directory was only copied up, so that something in it could change.

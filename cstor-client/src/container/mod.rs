@@ -81,6 +81,11 @@ impl Container {
         rootfs::toc(self.open_chain()?, digests)
     }
 
+    /// Writes the same as JSON, row by row: it is never in memory as a whole.
+    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), Error> {
+        rootfs::write_toc(self.open_chain()?, digests, pretty, out)
+    }
+
     /// Writes the files that it sees as one tar, as [`crate::Image::export`] does. Nothing in its own layer can be
     /// held against a checksum.
     pub fn export(&self, out: impl Write) -> Result<u64, Error> {

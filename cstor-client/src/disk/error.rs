@@ -4,7 +4,8 @@ use std::io;
 
 use cstor_proto::{Escaped, Refusal};
 
-use crate::error::{ErrorKind, kind_of_io};
+use crate::account::OverMemoryLimit;
+use crate::error::{ErrorKind, MEMORY_ADVICE, kind_of_io};
 
 /// What is wrong with a file of a layer that is described by its directory alone.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +55,9 @@ pub enum DiskError {
     /// A path that is longer than the kernel takes at once.
     #[error("what is below has paths of more than 4095 bytes")]
     LongPath,
-    /// More names, or longer ones, than are kept in memory.
-    #[error("a container with more, or longer, paths than can be kept in memory")]
-    TooMany,
+    /// More memory than the operation may use.
+    #[error(transparent)]
+    Memory(#[from] OverMemoryLimit),
     /// A change of the id map has left contents in several directories.
     #[error("its files lie in several directories after a change of its id map")]
     SeveralDirectories,
@@ -81,7 +82,7 @@ impl DiskError {
                 ErrorKind::Unsupported
             }
             DiskError::Override(_) => ErrorKind::Corrupt,
-            DiskError::LongPath | DiskError::TooMany => ErrorKind::Limit,
+            DiskError::LongPath | DiskError::Memory(_) => ErrorKind::Limit,
         }
     }
 
@@ -97,7 +98,8 @@ impl DiskError {
                 "commit the container with podman, and read the image"
             }
             DiskError::WhiteoutName => "rename it in the container",
-            DiskError::LongPath | DiskError::TooMany => "remove what makes them in the container",
+            DiskError::Memory(_) => MEMORY_ADVICE,
+            DiskError::LongPath => "remove what makes them in the container",
             _ => return None,
         })
     }

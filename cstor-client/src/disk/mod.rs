@@ -14,4 +14,4 @@ mod owners;
 mod walk;
 
 pub use error::DiskError;
-pub(crate) use walk::members;
+pub(crate) use walk::walk;

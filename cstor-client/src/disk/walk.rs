@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use cstor_proto::{MAX_BATCH, Refusal, RelPath};
 use rustix::fs::{Dir, FileType, Stat, fstat, major, minor, readlinkat};
@@ -14,26 +15,31 @@ use super::attributes::{Attributes, portable_capability};
 use super::marks::{Marks, is_bookkeeping};
 use super::overridden::{self, Overridden, StoodFor};
 use super::owners::Owners;
+use crate::account::Charge;
 use crate::chain::{Chain, ChainLayer, ContentsDir};
 use crate::descriptors::descriptor_limit;
 use crate::entry::{Content, Header, Kind, Member, Time, Xattr};
 use crate::error::Error;
+use crate::interrupt::Interrupt;
 use crate::layer::{ReadError, ReadProblem};
-use crate::merge::{MAX_INODES, is_marker, join, split};
+use crate::merge::{is_marker, join, split};
 use crate::source::{DirSource, Escalating};
 
 /// The name of the layer's own directory in a tar.
 const ROOT: &[u8] = b"./";
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// What the paths of all members may take: a directory of 4 MB can have hard links with paths of gigabytes.
-const MAX_BYTES: usize = 256 << 20;
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// The members of a layer, from its directory.
-pub(crate) fn members(chain: &Chain, layer: &ChainLayer, source: &mut Escalating) -> Result<Vec<Member>, Error> {
+/// Gives the members of a layer, from its directory, one after the other. None is kept.
+pub(crate) fn walk(
+    chain: &Chain,
+    layer: &ChainLayer,
+    source: &mut Escalating,
+    take: &mut dyn FnMut(Member) -> Result<(), Error>,
+) -> Result<(), Error> {
     let error = |problem: DiskError| ReadError { layer: layer.record.id, name: None, problem: problem.into() };
-    let Some((dir, others)) = layer.dirs.split_first() else { return Ok(Vec::new()) };
+    let Some((dir, others)) = layer.dirs.split_first() else { return Ok(()) };
     for other in others {
         // Of those that this process cannot see it is not yet known whether they are there.
         if !matches!(source.list(other, None)?, Err(Refusal::NotFound)) {
@@ -45,23 +51,23 @@ pub(crate) fn members(chain: &Chain, layer: &ChainLayer, source: &mut Escalating
         layer,
         dir,
         source,
+        take,
         owners: Owners::of(chain.shared(), &layer.record)?,
         marks: Marks::of_store(fuse),
         masked: None,
         attributes: Attributes::new(),
         links: HashMap::new(),
-        members: Vec::new(),
-        names: 0,
-        bytes: 0,
+        charge: chain.account().charge(),
+        interrupt: chain.interrupt(),
     };
-    walk.top()?;
-    Ok(walk.members)
+    walk.top()
 }
 
 struct Walk<'a> {
     layer: &'a ChainLayer,
     dir: &'a ContentsDir,
     source: &'a mut Escalating,
+    take: &'a mut dyn FnMut(Member) -> Result<(), Error>,
     owners: Owners,
     marks: Marks,
     /// The attribute that metadata is in, if it is: the layer's own directory tells.
@@ -69,10 +75,22 @@ struct Walk<'a> {
     attributes: Attributes,
     /// The first name of files that have several.
     links: HashMap<(u64, u64), Vec<u8>>,
-    members: Vec<Member>,
-    /// What was charged so far.
-    names: usize,
-    bytes: usize,
+    /// What is charged for everything that is kept.
+    charge: Charge,
+    interrupt: &'a Interrupt,
+}
+
+/// A name that is still to be looked at. Siblings share the path of their directory.
+struct Pending {
+    dir: Rc<[u8]>,
+    name: Box<[u8]>,
+}
+
+impl Pending {
+    /// What is charged for one, besides the path of its directory.
+    fn cost(name: usize) -> usize {
+        size_of::<Pending>() + name
+    }
 }
 
 impl Walk<'_> {
@@ -84,19 +102,16 @@ impl Walk<'_> {
         let masks = overridden::NAMES.into_iter().filter(|_| self.marks.fuse);
         self.masked = masks.into_iter().find(|name| names.iter().any(|own| own == name));
         self.member(b"", None, &root)?;
-        let mut pending = self.below(root, b"")?;
+        let mut pending = Vec::new();
+        self.below(root, b"", &mut pending)?;
         // Each is open while it is looked at.
         let together = (descriptor_limit() / 4).clamp(1, MAX_BATCH);
-        while let Some(path) = pending.pop() {
-            // Siblings are looked at together.
-            let parent = path.split().0.to_vec();
-            let mut siblings = vec![path];
-            while siblings.len() < together && pending.last().is_some_and(|next| next.split().0 == parent) {
-                siblings.extend(pending.pop());
-            }
+        while !pending.is_empty() {
+            let siblings = self.siblings(&mut pending, together)?;
             let seen = self.source.look(self.dir, &siblings)?;
             let mut directories = Vec::new();
             for (path, seen) in siblings.into_iter().zip(seen) {
+                self.interrupt.check()?;
                 let seen = seen.map_err(|refusal| self.error(path.as_bytes(), DiskError::Look(refusal)))?;
                 if self.member(path.as_bytes(), Some(&path), &seen)? {
                     directories.push(path);
@@ -104,10 +119,30 @@ impl Walk<'_> {
             }
             for path in directories.into_iter().rev() {
                 let listed = self.list(Some(&path))?;
-                pending.extend(self.below(listed, path.as_bytes())?);
+                self.below(listed, path.as_bytes(), &mut pending)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes the next names, all of one directory, which are looked at together.
+    fn siblings(&mut self, pending: &mut Vec<Pending>, most: usize) -> Result<Vec<RelPath>, Error> {
+        let mut siblings = Vec::new();
+        let mut of: Option<Rc<[u8]>> = None;
+        while siblings.len() < most
+            && let Some(next) = pending.pop_if(|next| of.as_ref().is_none_or(|dir| Rc::ptr_eq(dir, &next.dir)))
+        {
+            let path = join(&next.dir, &next.name);
+            self.charge.sub(Pending::cost(next.name.len()));
+            let start = path.get(..64).unwrap_or(&path).to_vec();
+            // A name of a directory has nothing else that could be wrong with it.
+            siblings.push(RelPath::from_clean(path).map_err(|_| self.error(&start, DiskError::LongPath))?);
+            of = Some(next.dir);
+        }
+        if let Some(dir) = of.filter(|dir| Rc::strong_count(dir) == 1) {
+            self.charge.sub(dir.len());
+        }
+        Ok(siblings)
     }
 
     fn list(&mut self, name: Option<&RelPath>) -> Result<OwnedFd, Error> {
@@ -116,26 +151,24 @@ impl Walk<'_> {
         Ok(listed.map_err(|refusal| self.error(path, DiskError::List(refusal)))?)
     }
 
-    /// The paths of what is in a directory, the last name first.
-    fn below(&mut self, listed: OwnedFd, path: &[u8]) -> Result<Vec<RelPath>, Error> {
-        let mut names = Vec::new();
+    /// Appends the names in a directory, the last one first.
+    fn below(&mut self, listed: OwnedFd, path: &[u8], pending: &mut Vec<Pending>) -> Result<(), Error> {
+        let dir: Rc<[u8]> = path.into();
+        let first = pending.len();
         for entry in Dir::new(listed).map_err(|errno| self.metadata(path, "names", errno))? {
+            self.interrupt.check()?;
             let entry = entry.map_err(|errno| self.metadata(path, "names", errno))?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                names.push(name.to_vec());
+                self.charge(Pending::cost(name.len()))?;
+                pending.push(Pending { dir: Rc::clone(&dir), name: name.into() });
             }
         }
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        let path_of = |name: Vec<u8>| {
-            let path = join(path, &name);
-            self.charge(path.len())?;
-            let start = path.get(..64).unwrap_or(&path).to_vec();
-            // A name of a directory has nothing else that could be wrong with it.
-            let error = |_| self.error(&start, DiskError::LongPath);
-            RelPath::from_clean(path).map_err(|invalid| error(invalid).into())
-        };
-        names.into_iter().map(path_of).collect()
+        if let Some(new) = pending.get_mut(first..).filter(|new| !new.is_empty()) {
+            new.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+            self.charge(dir.len())?;
+        }
+        Ok(())
     }
 
     /// Adds what a tar would have for one file; whether it is a directory to go into.
@@ -145,13 +178,13 @@ impl Walk<'_> {
         let (file_type, (parent, last)) = (FileType::from_raw_mode(stat.st_mode), split(path));
         let empty_file = file_type == FileType::RegularFile && stat.st_size == 0;
         if file_type == FileType::CharacterDevice && stat.st_rdev == 0 || empty_file && self.marks.is_whiteout(&names) {
-            self.members.push(marker(&join(parent, &[WHITEOUT, last].concat()), &stat));
+            (self.take)(marker(&join(parent, &[WHITEOUT, last].concat()), &stat))?;
             return Ok(false);
         }
         let problem = match file_type {
             // fuse-overlayfs means it as the tar does.
             _ if is_marker(last) && self.marks.fuse => {
-                self.members.push(marker(path, &stat));
+                (self.take)(marker(path, &stat))?;
                 return Ok(false);
             }
             _ if is_marker(last) => Some(DiskError::WhiteoutName),
@@ -177,6 +210,11 @@ impl Walk<'_> {
         };
         let size = if kind == Kind::File { stat.st_size.unsigned_abs() } else { 0 };
         let is_dir = kind == Kind::Dir;
+        // Those of a hard link came with its first name.
+        let xattrs = match kind {
+            Kind::HardLink(_) => Vec::new(),
+            _ => self.carried(path, at, seen, &names)?,
+        };
         let header = Header {
             path: if path.is_empty() { ROOT.to_vec() } else { path.to_vec() },
             kind,
@@ -186,13 +224,13 @@ impl Walk<'_> {
             user_name: Vec::new(),
             group_name: Vec::new(),
             mtime: time(&stat),
-            xattrs: self.carried(path, at, seen, &names)?,
+            xattrs,
         };
         let content = (size > 0).then_some(Content { size, crc: None, digest: None });
-        self.members.push(Member { header, content, sparse: false });
+        (self.take)(Member { header, content, sparse: false })?;
         // overlayfs does not look whether the top of a layer is opaque.
         if is_dir && at.is_some() && self.is_opaque(path, at, seen, &names)? {
-            self.members.push(marker(&join(path, OPAQUE), &stat));
+            (self.take)(marker(&join(path, OPAQUE), &stat))?;
         }
         Ok(is_dir)
     }
@@ -234,22 +272,17 @@ impl Walk<'_> {
             return Ok(None);
         }
         let inode = (stat.st_dev, stat.st_ino);
-        let Some(first) = self.links.get(&inode).cloned() else {
+        let first = self.links.get(&inode).cloned();
+        if first.is_none() {
+            self.charge(size_of::<((u64, u64), Vec<u8>)>() + path.len())?;
             self.links.insert(inode, path.to_vec());
-            return Ok(None);
-        };
-        self.charge(first.len())?;
-        Ok(Some(first))
+        }
+        Ok(first)
     }
 
-    /// Counts one more name, and the bytes that are kept of it.
     fn charge(&mut self, bytes: usize) -> Result<(), Error> {
-        self.names += 1;
-        self.bytes += bytes;
-        if self.names > 2 * MAX_INODES || self.bytes > MAX_BYTES {
-            return Err(self.error(b"", DiskError::TooMany).into());
-        }
-        Ok(())
+        let charged = self.charge.add(bytes);
+        Ok(charged.map_err(|limit| self.error(b"", DiskError::Memory(limit)))?)
     }
 
     fn overridden(
@@ -291,6 +324,8 @@ impl Walk<'_> {
         names: &[Vec<u8>],
     ) -> Result<Vec<Xattr>, Error> {
         let mut carried = Vec::new();
+        // The names are few, but there can be 64 KiB to each.
+        let mut charge = self.charge.account().charge();
         for name in names {
             if name == CAPABILITY {
                 let value = self.value(path, at, seen, name)?;
@@ -299,9 +334,11 @@ impl Walk<'_> {
                 carried.extend(value.map(|value| Xattr { name: name.clone(), value }));
             } else if name.starts_with(b"user.") && !is_bookkeeping(name) {
                 let value = self.value(path, at, seen, name)?;
+                charge.add(value.len()).map_err(|limit| self.error(path, DiskError::Memory(limit)))?;
                 carried.push(Xattr { name: name.clone(), value });
             }
         }
+        carried.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(carried)
     }
 

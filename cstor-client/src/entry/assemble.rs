@@ -3,10 +3,11 @@
 //! A segment is, in this order: the padding of the member before, extension headers (PAX `x`, GNU `L` and
 //! `K`) with their contents, the header itself. Only the trailer follows the last file.
 
-use super::header::{Header, HeaderError, Kind, Time};
+use super::header::{Header, HeaderError, Kind, Time, checked_target};
 use super::pax::{Records, Sparse};
 use super::ustar::{self, BLOCK, Fields};
-use super::{Content, Entry, Member};
+use super::{Content, Entry, MAX_HEADERS, Member};
+use crate::account::Charge;
 use crate::tarsplit::Line;
 
 /// The longest PAX extension, as Go's reader has it (archive/tar, `maxSpecialFileSize`), and the longest
@@ -15,10 +16,12 @@ pub(super) const MAX_PAX: u64 = 1 << 20;
 pub(super) const MAX_GNU_NAME: u64 = 64 << 10;
 
 /// Puts members together, one line after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Assembler {
     /// Bytes since the last member.
     pending: Vec<u8>,
+    /// What they are charged to.
+    charge: Charge,
     /// How many of them pad the last member.
     padding: usize,
     /// Bytes of the tar so far.
@@ -30,17 +33,22 @@ pub(crate) struct Assembler {
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 pub(crate) struct AssembleError {
-    /// The name in the tar-split entry.
-    pub(crate) name: Vec<u8>,
+    /// The name in the tar-split entry; none where the entry has not come yet.
+    pub(crate) name: Option<Vec<u8>>,
     pub(crate) source: HeaderError,
 }
 
 impl Assembler {
+    pub(crate) fn new(charge: Charge) -> Assembler {
+        Assembler { pending: Vec::new(), charge, padding: 0, total: 0, sparse: false }
+    }
+
     /// Takes one line; gives the member that it completes.
     pub(crate) fn take(&mut self, line: Line) -> Result<Option<Entry>, AssembleError> {
         match line {
             Line::Segment(bytes) => {
                 self.total = self.total.saturating_add(bytes.len() as u64);
+                self.expect(bytes.len()).map_err(|source| AssembleError { name: None, source })?;
                 if self.pending.is_empty() {
                     self.pending = bytes;
                 } else {
@@ -49,10 +57,21 @@ impl Assembler {
                 Ok(None)
             }
             Line::File { name, size, crc } => match self.member(&name, size, crc) {
-                Ok(member) => Ok(Some(Entry { raw: std::mem::take(&mut self.pending), member: Some(member) })),
-                Err(source) => Err(AssembleError { name, source }),
+                Ok(member) => {
+                    self.charge.sub(self.pending.len());
+                    Ok(Some(Entry { raw: std::mem::take(&mut self.pending), member: Some(member) }))
+                }
+                Err(source) => Err(AssembleError { name: Some(name), source }),
             },
         }
+    }
+
+    /// Makes room for so many bytes more.
+    fn expect(&mut self, bytes: usize) -> Result<(), HeaderError> {
+        if self.pending.len() + bytes > MAX_HEADERS {
+            return Err(HeaderError::LongHeaders(MAX_HEADERS));
+        }
+        Ok(self.charge.add(bytes)?)
     }
 
     /// Whether there was a sparse member, whose stored form is not described.
@@ -198,7 +217,10 @@ pub(super) fn combine(mut fields: Fields, extensions: Extensions) -> Result<Pars
         0 if fields.path.ends_with(b"/") => Kind::Dir,
         0 | b'0' => Kind::File,
         b'1' => Kind::HardLink(link),
-        b'2' => Kind::Symlink(link),
+        b'2' => {
+            checked_target(&link)?;
+            Kind::Symlink(link)
+        }
         b'3' => Kind::CharDevice { major, minor },
         b'4' => Kind::BlockDevice { major, minor },
         b'5' => Kind::Dir,

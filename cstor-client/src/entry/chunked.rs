@@ -5,20 +5,26 @@
 //! `FileMetadata`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read};
+use std::fmt;
+use std::io::{self, BufReader, Read};
 use std::vec;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cstor_proto::RelPath;
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::header::{HeaderError, checked_xattr};
+use super::header::{HeaderError, checked_target, checked_xattr, sorted_xattrs};
 use super::{Content, Entry, Header, Kind, Member, Time};
+use crate::account::{Charge, OverMemoryLimit};
 use crate::digest::Digest;
+use crate::interrupt::{Interrupt, Interrupted};
 
 /// What containers/storage takes, uncompressed (pkg/chunked/compression_linux.go, `maxTocSize`).
 const MAX_TOC: u64 = 150 << 20;
+/// What is read of it at a time.
+const BUFFER: usize = 128 * 1024;
 
 /// What eStargz adds to a layer for its own use; podman does not unpack it (storage_linux.go, `mustSkipFile`).
 const NOT_FILES: [&str; 3] = [".prefetch.landmark", ".no.prefetch.landmark", "stargz.index.json"];
@@ -26,6 +32,9 @@ const NOT_FILES: [&str; 3] = [".prefetch.landmark", ".no.prefetch.landmark", "st
 /// Why a table of contents, or a row of it, cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum ChunkedError {
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The file itself.
     #[error("its table of contents cannot be read")]
     Read(#[source] io::Error),
@@ -47,17 +56,12 @@ pub enum ChunkedError {
     /// Contents without a digest.
     #[error("the table of contents has no digest of its contents")]
     NoDigest,
-    /// An extended attribute.
+    /// An extended attribute, or the target of a link.
     #[error(transparent)]
-    Xattr(#[from] HeaderError),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Json {
-    version: i64,
-    entries: Vec<Row>,
-    tar_split_digest: Option<String>,
+    Header(#[from] HeaderError),
+    /// More rows than there may be in memory.
+    #[error("its table of contents: {0}")]
+    Memory(#[from] OverMemoryLimit),
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,25 +93,35 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct Chunked {
     rows: vec::IntoIter<Row>,
+    /// What the rows are charged to.
+    charge: Charge,
 }
 
 impl Chunked {
-    /// Reads all of it.
-    pub(crate) fn read(file: impl Read) -> Result<Chunked, ChunkedError> {
-        let mut bytes = Vec::new();
-        file.take(MAX_TOC + 1).read_to_end(&mut bytes).map_err(ChunkedError::Read)?;
-        if bytes.len() as u64 > MAX_TOC {
+    /// Reads all of it. The rows are kept, its text is not.
+    pub(crate) fn read(file: impl Read, charge: Charge, interrupt: &Interrupt) -> Result<Chunked, ChunkedError> {
+        let mut text = Limited { input: file, left: MAX_TOC, exceeded: false };
+        let mut failed = None;
+        let table = Table { charge, failed: &mut failed, interrupt };
+        let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(BUFFER, &mut text));
+        let parsed = table.deserialize(&mut json).and_then(|parsed| json.end().map(|()| parsed));
+        drop(json);
+        if text.exceeded {
             return Err(ChunkedError::TooLarge);
         }
-        let json: Json = serde_json::from_slice(&bytes).map_err(ChunkedError::Json)?;
-        if json.version != 1 {
-            return Err(ChunkedError::Version(json.version));
+        let Parsed { version, mut rows, charge, has_tar_split } = match (failed, parsed) {
+            (Some(error), _) => return Err(error),
+            (None, Err(error)) if error.is_io() => return Err(ChunkedError::Read(error.into())),
+            (None, parsed) => parsed.map_err(ChunkedError::Json)?,
+        };
+        match version {
+            Some(1) => {}
+            Some(other) => return Err(ChunkedError::Version(other)),
+            None => return Err(ChunkedError::Field("version")),
         }
         // Only zstd:chunked has a tar-split; of eStargz nothing else is different here.
-        let estargz = json.tar_split_digest.is_none();
-        let mut rows = json.entries;
-        rows.retain(|row| row.kind != "chunk" && !(estargz && NOT_FILES.contains(&row.name.as_str())));
-        Ok(Chunked { rows: rows.into_iter() })
+        rows.retain(|row| has_tar_split || !NOT_FILES.contains(&row.name.as_str()));
+        Ok(Chunked { rows: rows.into_iter(), charge })
     }
 
     /// The next member; its header was never there to be kept. An error names it.
@@ -119,9 +133,10 @@ impl Chunked {
 
     /// Under which digests the contents of files are, hard links included.
     pub(crate) fn digests(self) -> Digests {
+        let Chunked { rows, charge } = self;
         let mut digests: HashMap<RelPath, Digest> = HashMap::new();
         let path = |name: &str| RelPath::clean(name.as_bytes()).ok();
-        for row in self.rows {
+        for row in rows {
             let digest = match row.kind.as_str() {
                 "reg" => row.digest,
                 "hardlink" => path(&row.link_name).and_then(|target| digests.get(&target).copied()),
@@ -129,19 +144,125 @@ impl Chunked {
             };
             digests.extend(path(&row.name).zip(digest));
         }
-        Digests(digests)
+        Digests { digests, _charge: charge }
     }
 }
 
 /// Digests by the paths of files, as the table of contents has them.
 #[derive(Debug)]
-pub(crate) struct Digests(HashMap<RelPath, Digest>);
+pub(crate) struct Digests {
+    digests: HashMap<RelPath, Digest>,
+    /// What was charged for the rows; this takes less.
+    _charge: Charge,
+}
 
 impl Digests {
     /// The digest of the file with this name in the tar.
     pub(crate) fn of(&self, name: &[u8]) -> Result<Digest, ChunkedError> {
         let path = RelPath::clean(as_go_writes(name).as_bytes()).ok();
-        path.and_then(|path| self.0.get(&path).copied()).ok_or(ChunkedError::NoDigest)
+        path.and_then(|path| self.digests.get(&path).copied()).ok_or(ChunkedError::NoDigest)
+    }
+}
+
+/// The document while it is read.
+struct Table<'a> {
+    charge: Charge,
+    /// Why it was not read on, which the parser cannot pass on.
+    failed: &'a mut Option<ChunkedError>,
+    interrupt: &'a Interrupt,
+}
+
+/// What was in it.
+struct Parsed {
+    version: Option<i64>,
+    rows: Vec<Row>,
+    charge: Charge,
+    has_tar_split: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Table<'_> {
+    type Value = Parsed;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Table<'_> {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of contents")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Parsed, A::Error> {
+        let (mut version, mut rows, mut has_tar_split) = (None, None, false);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "version" => version = Some(map.next_value()?),
+                "entries" if rows.is_some() => return Err(A::Error::duplicate_field("entries")),
+                "entries" => rows = Some(map.next_value_seed(Rows(&mut self))?),
+                "tarSplitDigest" => has_tar_split = map.next_value::<Option<String>>()?.is_some(),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let rows = rows.ok_or_else(|| A::Error::missing_field("entries"))?;
+        Ok(Parsed { version, rows, charge: self.charge, has_tar_split })
+    }
+}
+
+/// The list of rows while it is read; those of chunks are left out.
+struct Rows<'t, 'a>(&'t mut Table<'a>);
+
+impl<'de> DeserializeSeed<'de> for Rows<'_, '_> {
+    type Value = Vec<Row>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Row>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Rows<'_, '_> {
+    type Value = Vec<Row>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Row>, A::Error> {
+        let Table { charge, failed, interrupt } = self.0;
+        let mut rows = Vec::new();
+        while let Some(row) = list.next_element::<Row>()? {
+            let checked = interrupt.check().map_err(ChunkedError::from);
+            let kept = row.kind != "chunk";
+            let charged = checked.and_then(|()| if kept { Ok(charge.add(row.size_in_memory())?) } else { Ok(()) });
+            if let Err(error) = charged {
+                **failed = Some(error);
+                return Err(A::Error::custom("not read on"));
+            }
+            if kept {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Reads no more than so many bytes, and remembers that there were more.
+struct Limited<R> {
+    input: R,
+    left: u64,
+    exceeded: bool,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let length = self.input.read(space)?;
+        self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
+            self.exceeded = true;
+            io::ErrorKind::FileTooLarge
+        })?;
+        Ok(length)
     }
 }
 
@@ -155,10 +276,21 @@ fn as_go_writes(name: &[u8]) -> String {
 }
 
 impl Row {
+    /// About what it takes while it is kept, in bytes.
+    fn size_in_memory(&self) -> usize {
+        let texts = [&self.kind, &self.name, &self.link_name].into_iter().chain(&self.modtime).map(String::len);
+        let xattrs =
+            self.xattrs.iter().flatten().map(|(name, value)| 2 * size_of::<String>() + name.len() + value.len());
+        size_of::<Row>() + texts.chain(xattrs).sum::<usize>()
+    }
+
     fn member(self) -> Result<Member, ChunkedError> {
         let target = self.link_name.into_bytes();
         if target.contains(&0) {
             return Err(ChunkedError::Field("linkName"));
+        }
+        if self.kind == "symlink" {
+            checked_target(&target)?;
         }
         let (major, minor) = (self.dev_major, self.dev_minor);
         let kind = match self.kind.as_str() {
@@ -193,7 +325,7 @@ impl Row {
             user_name: Vec::new(),
             group_name: Vec::new(),
             mtime: mtime.transpose()?.unwrap_or_default(),
-            xattrs: self.xattrs.unwrap_or_default().into_iter().map(xattr).collect::<Result<_, _>>()?,
+            xattrs: sorted_xattrs(self.xattrs.unwrap_or_default().into_iter().map(xattr).collect::<Result<_, _>>()?)?,
         };
         Ok(Member { header, content, sparse: false })
     }
@@ -202,9 +334,14 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Account;
 
     fn members(rows: &str) -> Result<Vec<Member>, ChunkedError> {
-        let mut toc = Chunked::read(format!(r#"{{"version":1,"entries":[{rows}]}}"#).as_bytes())?;
+        let mut toc = Chunked::read(
+            format!(r#"{{"version":1,"entries":[{rows}]}}"#).as_bytes(),
+            Account::ample().charge(),
+            &Interrupt::new(),
+        )?;
         let entries = std::iter::from_fn(|| toc.next_entry());
         entries.map(|entry| entry.map(|entry| entry.member.unwrap()).map_err(|(_, error)| error)).collect()
     }
@@ -246,21 +383,28 @@ mod tests {
             (r#"{"type":"door","name":"a"}"#, |e| matches!(e, ChunkedError::Type(_))),
             (r#"{"type":"dir","name":"a","modtime":"today"}"#, |e| matches!(e, ChunkedError::Field("modtime"))),
             (r#"{"type":"dir","name":"a","xattrs":{"user.a":"!"}}"#, |e| matches!(e, ChunkedError::Field("xattrs"))),
-            (r#"{"type":"dir","name":"a","xattrs":{"a":""}}"#, |e| matches!(e, ChunkedError::Xattr(_))),
+            (r#"{"type":"dir","name":"a","xattrs":{"a":""}}"#, |e| matches!(e, ChunkedError::Header(_))),
             (r#"{"type":"symlink","name":"a","linkName":"b\u0000"}"#, |e| matches!(e, ChunkedError::Field("linkName"))),
         ];
         for (row, expected) in table {
             let error = members(row).unwrap_err();
             assert!(expected(&error), "{row}: {error:?}");
         }
-        let version = Chunked::read(&br#"{"version":2,"entries":[]}"#[..]).unwrap_err();
+        let version =
+            Chunked::read(&br#"{"version":2,"entries":[]}"#[..], Account::ample().charge(), &Interrupt::new())
+                .unwrap_err();
         assert!(matches!(version, ChunkedError::Version(2)));
     }
 
     #[test]
     fn names_are_found_as_go_writes_them() {
         let rows = "{\"type\":\"reg\",\"name\":\"a\u{fffd}\u{fffd}\u{e9}\",\"size\":1,\"digest\":\"sha256:7ae95c260622412ceba6eb9f45d68f616cdc091a1d71d6c0a08b5875bb2c31dd\"}";
-        let toc = Chunked::read(format!(r#"{{"version":1,"entries":[{rows}]}}"#).as_bytes()).unwrap();
+        let toc = Chunked::read(
+            format!(r#"{{"version":1,"entries":[{rows}]}}"#).as_bytes(),
+            Account::ample().charge(),
+            &Interrupt::new(),
+        )
+        .unwrap();
         let digests = toc.digests();
         // The two first bytes of a longer sequence are one maximal part for Unicode, and two bytes for Go.
         assert!(digests.of(b"a\xe2\x82\xc3\xa9").is_ok());

@@ -2,6 +2,9 @@
 
 use cstor_proto::Escaped;
 
+use crate::account::OverMemoryLimit;
+use crate::error::ErrorKind;
+
 /// A member's metadata. Names and targets are bytes as the tar has them, not cleaned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -21,8 +24,20 @@ pub struct Header {
     pub group_name: Vec<u8>,
     /// When the contents changed last.
     pub mtime: Time,
-    /// Extended attributes, by name.
+    /// Extended attributes, sorted by their names, each of which comes once.
     pub xattrs: Vec<Xattr>,
+}
+
+impl Header {
+    /// About what it takes while it is kept, in bytes.
+    pub(crate) fn size_in_memory(&self) -> usize {
+        let target = match &self.kind {
+            Kind::HardLink(target) | Kind::Symlink(target) => target.len(),
+            _ => 0,
+        };
+        let xattrs = self.xattrs.iter().map(|xattr| size_of::<Xattr>() + xattr.name.len() + xattr.value.len());
+        size_of::<Header>() + self.path.len() + target + xattrs.sum::<usize>()
+    }
 }
 
 /// What a member is.
@@ -143,6 +158,34 @@ pub struct Xattr {
 /// The longest value that the kernel takes (`XATTR_SIZE_MAX`) and the longest name (`XATTR_NAME_MAX`).
 const MAX_XATTR_VALUE: usize = 65536;
 const MAX_XATTR_NAME: usize = 255;
+/// What the names of all attributes of a file have at most, each with its NUL: more the kernel does not list
+/// (`XATTR_LIST_MAX`, linux/limits.h).
+pub(crate) const MAX_XATTR_LIST: usize = 65536;
+/// The longest target of a symlink: `PATH_MAX`, with the NUL (symlink(2)).
+const MAX_TARGET: usize = 4095;
+
+/// Whether a file can have all of these attributes.
+pub(crate) fn fits_list(xattrs: &[Xattr]) -> bool {
+    xattrs.iter().map(|xattr| xattr.name.len() + 1).sum::<usize>() <= MAX_XATTR_LIST
+}
+
+/// Attributes by their names; of several of one name the last one counts.
+pub(super) fn sorted_xattrs(mut xattrs: Vec<Xattr>) -> Result<Vec<Xattr>, HeaderError> {
+    // The sort keeps the order of equals, and what is removed is the second of two.
+    xattrs.reverse();
+    xattrs.sort_by(|a, b| a.name.cmp(&b.name));
+    xattrs.dedup_by(|second, first| second.name == first.name);
+    if fits_list(&xattrs) { Ok(xattrs) } else { Err(HeaderError::XattrList(MAX_XATTR_LIST)) }
+}
+
+/// A target that a symlink can have.
+pub(super) fn checked_target(target: &[u8]) -> Result<(), HeaderError> {
+    match target.len() {
+        0 => Err(HeaderError::NoTarget),
+        length if length > MAX_TARGET => Err(HeaderError::LongTarget { length, limit: MAX_TARGET }),
+        _ => Ok(()),
+    }
+}
 
 /// An attribute that a file system can take.
 pub(super) fn checked_xattr(name: &[u8], value: &[u8]) -> Result<Xattr, HeaderError> {
@@ -194,6 +237,26 @@ pub enum HeaderError {
         /// The limit.
         limit: usize,
     },
+    /// More attributes than a file can have.
+    #[error("the names of its extended attributes have more than {0} bytes in all")]
+    XattrList(usize),
+    /// A symlink that leads nowhere.
+    #[error("a symbolic link without a target")]
+    NoTarget,
+    /// A symlink whose target is longer than a path can be.
+    #[error("a symbolic link with a target of {length} bytes, more than the {limit} that one can have")]
+    LongTarget {
+        /// In bytes.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Headers, or what stands between two members, without an end.
+    #[error("more than {0} bytes stand before the contents of the next member")]
+    LongHeaders(usize),
+    /// More memory than the operation may use.
+    #[error(transparent)]
+    Memory(#[from] OverMemoryLimit),
     /// The name in the header is not the one in the tar-split entry.
     #[error("its tar-split entry is called \"{}\"", Escaped(.0))]
     OtherName(Vec<u8>),
@@ -205,6 +268,31 @@ pub enum HeaderError {
         /// In the entry.
         entry: u64,
     },
+}
+
+impl HeaderError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            HeaderError::LongExtension(_)
+            | HeaderError::LongXattr { .. }
+            | HeaderError::XattrList(_)
+            | HeaderError::LongHeaders(_)
+            | HeaderError::Memory(_) => ErrorKind::Limit,
+            HeaderError::Type(_) => ErrorKind::Unsupported,
+            HeaderError::Short
+            | HeaderError::Trailing(_)
+            | HeaderError::Checksum
+            | HeaderError::Number(_)
+            | HeaderError::Pax
+            | HeaderError::TwoLongNames
+            | HeaderError::XattrName(_)
+            | HeaderError::NoTarget
+            | HeaderError::LongTarget { .. }
+            | HeaderError::OtherName(_)
+            | HeaderError::OtherSize { .. } => ErrorKind::Corrupt,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Values are bytes and may hold newlines, as those of extended attributes do.
 
-use super::header::{HeaderError, Time, Xattr, checked_xattr};
+use super::header::{HeaderError, Time, Xattr, checked_xattr, sorted_xattrs};
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
@@ -37,6 +37,7 @@ impl Records {
             records.apply(keyword, value)?;
             bytes = rest;
         }
+        records.xattrs = sorted_xattrs(records.xattrs)?;
         Ok(records)
     }
 
@@ -72,10 +73,7 @@ impl Records {
     }
 
     fn xattr(&mut self, attribute: &[u8], value: &[u8]) -> Result<(), HeaderError> {
-        let checked = checked_xattr(attribute, value)?;
-        // The last record of a keyword counts.
-        self.xattrs.retain(|known| known.name != attribute);
-        self.xattrs.push(checked);
+        self.xattrs.push(checked_xattr(attribute, value)?);
         Ok(())
     }
 }

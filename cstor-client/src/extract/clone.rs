@@ -8,6 +8,7 @@ use rustix::fs::{SeekFrom, fstat, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::entry::Content;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::layer::{ContentProblem, Sum};
 
 /// Large enough that the system calls do not count, small enough for a cache.
@@ -40,7 +41,7 @@ pub(super) enum FillError {
     Source(ContentProblem),
     Destination(&'static str, Errno),
     /// Neither: the caller wants to stop.
-    Interrupted,
+    Interrupted(Interrupted),
 }
 
 /// A file to be filled.
@@ -58,17 +59,17 @@ pub(super) struct Filler<'a> {
     reflink: Reflink,
     verify: bool,
     buffer: Vec<u8>,
-    interrupt: &'a AtomicBool,
+    interrupt: &'a Interrupt,
 }
 
 impl<'a> Filler<'a> {
-    pub(super) fn new(reflink: Reflink, verify: bool, interrupt: &'a AtomicBool) -> Filler<'a> {
+    pub(super) fn new(reflink: Reflink, verify: bool, interrupt: &'a Interrupt) -> Filler<'a> {
         Filler { reflink, verify, buffer: Vec::new(), interrupt }
     }
 
     /// Asked between two pieces: one file can take hours, and a hole of terabytes comes out of an image of kilobytes.
     pub(super) fn check_interrupt(&self) -> Result<(), FillError> {
-        if self.interrupt.load(Ordering::Relaxed) { Err(FillError::Interrupted) } else { Ok(()) }
+        self.interrupt.check().map_err(FillError::Interrupted)
     }
 
     /// Fills an empty file. `uncloneable` remembers that the pair of file systems cannot clone, so that
@@ -215,7 +216,8 @@ mod tests {
     fn an_interrupt_ends_one_large_file() {
         const SIZE: u64 = 1 << 44;
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let stop = AtomicBool::new(true);
+        let stop = Interrupt::new();
+        stop.raise();
         let mut filler = Filler::new(Reflink::Never, false, &stop);
         // A checksum has the zeros of a hole in it; without one there is only data to read.
         for (size, crc) in [(SIZE, Some(1)), (1, None)] {
@@ -225,20 +227,20 @@ mod tests {
             }
             let file = Fill { from: from.as_fd(), start: 0, to: to.as_fd(), content };
             let ended = filler.fill(file, &AtomicBool::new(false));
-            assert!(matches!(ended, Err(FillError::Interrupted)), "{size}: {ended:?}");
+            assert!(matches!(ended, Err(FillError::Interrupted(_))), "{size}: {ended:?}");
         }
     }
 
     /// What a container cuts off between the look at its size and the copy does not become a hole.
     #[test]
     fn a_file_that_shrinks_is_no_hole() {
-        let never = AtomicBool::new(false);
+        let (never, uncloneable) = (Interrupt::new(), AtomicBool::new(false));
         for (left, size) in [(0, 8893), (100, 8893), (8892, 8893), (1 << 20, (1 << 20) + 1)] {
             let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
             write_at(from.as_fd(), &vec![7; left], 0).unwrap();
             let mut filler = Filler::new(Reflink::Never, false, &never);
             let content = Content { size, crc: None, digest: None };
-            let ended = filler.fill(Fill { from: from.as_fd(), start: 0, to: to.as_fd(), content }, &never);
+            let ended = filler.fill(Fill { from: from.as_fd(), start: 0, to: to.as_fd(), content }, &uncloneable);
             assert!(
                 matches!(ended, Err(FillError::Source(ContentProblem::Changed { found, .. })) if found == left as u64),
                 "{left} of {size}: {ended:?}"

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::report::Losses;
 use crate::error::{Error, ErrorKind};
+use crate::interrupt::Interrupted;
 use crate::sink::splitfd::SplitFdError;
 use crate::source::SourceError;
 use crate::store::StoreError;
@@ -87,8 +88,8 @@ pub enum ExtractError {
     #[error("the extraction: what was to be done before placing failed: {0}")]
     Hook(#[source] io::Error),
     /// The caller asked to stop.
-    #[error("interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 impl ExtractError {
@@ -113,7 +114,7 @@ impl ExtractError {
             ExtractError::DevicesNeedRoot | ExtractError::Owner { .. } => ErrorKind::Permission,
             ExtractError::LongPath { .. } | ExtractError::TooMuch { .. } => ErrorKind::Limit,
             ExtractError::Hook(_) => ErrorKind::Failure,
-            ExtractError::Interrupted => ErrorKind::Interrupted,
+            ExtractError::Interrupted(_) => ErrorKind::Interrupted,
         }
     }
 
@@ -136,7 +137,7 @@ impl ExtractError {
 impl From<Error> for ExtractError {
     fn from(error: Error) -> ExtractError {
         match error {
-            Error::Source(SourceError::Interrupted) => ExtractError::Interrupted,
+            error if error.kind() == ErrorKind::Interrupted => Interrupted.into(),
             error => ExtractError::Image(Box::new(error)),
         }
     }

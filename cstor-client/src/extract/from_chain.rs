@@ -19,6 +19,7 @@ use super::report::Counters;
 use crate::chain::{Chain, ChainLayer};
 use crate::error::Error;
 use crate::layer::{ContentProblem, ReadError};
+use crate::merge::join;
 use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, SharedHelper, worth_asking};
 
 /// Directories that a thread takes at a time.
@@ -55,7 +56,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
     pub(super) fn probe_clone(&self, source: &mut Escalating, destination: &Path) -> Result<(), ExtractError> {
         const PROBE: &str = "probe";
         let mut files = (0..self.placer.plan.dirs.len()).flat_map(|place| self.placer.files_of(place));
-        let Some(file) = files.find(|file| file.size > 0) else { return Ok(()) };
+        let Some(file) = files.find(|file| file.size() > 0) else { return Ok(()) };
         let Some(layer) = self.chain.layers().get(file.inode.layer()) else { return Ok(()) };
         let opened = source.open_batch(layer, &self.wanted(&[file])?)?.pop().unwrap_or(Err(Refusal::NotFound));
         let opened = opened.map_err(|refusal| self.unreadable(layer, &file, refusal))?;
@@ -114,10 +115,10 @@ impl<'p, 'a> FromChain<'p, 'a> {
                     let opened = opened.map_err(|refusal| self.unreadable(layer, file, refusal))?;
                     let fd = match parent.take() {
                         Some((place, fd)) if place == file.dir => fd,
-                        _ => self.placer.open(self.placer.dir(file.dir))?,
+                        _ => self.placer.open(file.dir)?,
                     };
                     self.place_file(fd.as_fd(), file, Some(opened), &mut filler)?;
-                    self.placer.progress.placed(1, file.size);
+                    self.placer.progress.placed(1, file.size());
                     parent = Some((file.dir, fd));
                 }
             }
@@ -138,10 +139,8 @@ impl<'p, 'a> FromChain<'p, 'a> {
         });
         placed.map_err(|error| match error {
             FillError::Source(problem) => self.damaged(file, problem),
-            FillError::Interrupted => ExtractError::Interrupted,
-            FillError::Destination(action, errno) => {
-                self.placer.failed_at(self.placer.dir(file.dir), file.name, action, errno)
-            }
+            FillError::Interrupted(interrupted) => interrupted.into(),
+            FillError::Destination(action, errno) => self.placer.failed_at(file.dir, file.name, action, errno),
         })
     }
 
@@ -152,8 +151,8 @@ impl<'p, 'a> FromChain<'p, 'a> {
         created: BorrowedFd<'_>,
         filler: &mut Filler<'_>,
     ) -> Result<(), FillError> {
-        if opened.size != file.size {
-            return Err(FillError::Source(ContentProblem::size(file.content, opened.size)));
+        if opened.size != file.size() {
+            return Err(FillError::Source(ContentProblem::size(file.content(), opened.size)));
         }
         let never = AtomicBool::new(false);
         let uncloneable = self.uncloneable.get(file.inode.layer()).unwrap_or(&never);
@@ -165,10 +164,17 @@ impl<'p, 'a> FromChain<'p, 'a> {
     }
 
     fn wanted(&self, files: &[File<'_>]) -> Result<Vec<RelPath>, ExtractError> {
+        // Mostly they are of one directory.
+        let mut dir: Option<(usize, Vec<u8>)> = None;
         let wanted = files.iter().map(|file| {
-            let path = source_path(&self.placer.dir(file.dir).path, file.name)?;
+            let parent = match dir.take() {
+                Some((place, path)) if place == file.dir => path,
+                _ => self.placer.plan.path(file.dir),
+            };
+            let path = source_path(join(&parent, file.name))?;
+            dir = Some((file.dir, parent));
             let layer = self.chain.layers().get(file.inode.layer());
-            Ok(layer.map(|layer| layer.place(path.clone(), file.content.digest)).unwrap_or(path))
+            Ok(layer.map(|layer| layer.place(path.clone(), file.content().digest)).unwrap_or(path))
         });
         wanted.collect()
     }
@@ -187,7 +193,10 @@ impl<'p, 'a> FromChain<'p, 'a> {
     /// A file that cannot be opened is damage, unless its layer has been removed meanwhile.
     fn unreadable(&self, layer: &ChainLayer, file: &File<'_>, refusal: Refusal) -> ExtractError {
         let gone = refusal == Refusal::NotFound && self.chain.has_lost(layer);
-        self.damaged(file, if gone { ContentProblem::Vanished } else { ContentProblem::refused(file.content, refusal) })
+        self.damaged(
+            file,
+            if gone { ContentProblem::Vanished } else { ContentProblem::refused(file.content(), refusal) },
+        )
     }
 }
 
@@ -220,7 +229,7 @@ impl Worker<'_, '_, '_> {
         if files.is_empty() {
             return Ok(());
         }
-        let parent = placer.open(placer.dir(place))?;
+        let parent = placer.open(place)?;
         let (mut placed, mut bytes) = (0, 0);
         for of_layer in files.chunk_by(|a, b| a.inode.layer() == b.inode.layer()) {
             for batch in of_layer.chunks(FILES_A_TURN) {
@@ -233,14 +242,15 @@ impl Worker<'_, '_, '_> {
                         Err(refusal) if worth_asking(refusal) && self.may_escalate() => self.refused.push(*file),
                         Err(refusal) => {
                             let layer = from.chain.layers().get(file.inode.layer());
-                            return Err(
-                                layer.map_or(ExtractError::Interrupted, |layer| from.unreadable(layer, file, refusal))
-                            );
+                            return Err(match layer {
+                                Some(layer) => from.unreadable(layer, file, refusal),
+                                None => from.damaged(file, ContentProblem::refused(file.content(), refusal)),
+                            });
                         }
                         Ok(opened) => {
                             from.place_file(parent.as_fd(), file, opened, &mut self.filler)?;
                             placed += 1;
-                            bytes += file.size;
+                            bytes += file.size();
                         }
                     }
                 }
@@ -256,14 +266,14 @@ impl Worker<'_, '_, '_> {
 
     /// Opens the contents of files of one layer; an empty file has none to open.
     fn open(&mut self, batch: &[File<'_>]) -> Result<Vec<Result<Option<OpenedFile>, Refusal>>, ExtractError> {
-        let with_contents: Vec<File<'_>> = batch.iter().filter(|file| file.size > 0).copied().collect();
+        let with_contents: Vec<File<'_>> = batch.iter().filter(|file| file.size() > 0).copied().collect();
         let layer = batch.first().and_then(|file| self.from.chain.layers().get(file.inode.layer()));
         let mut opened = match (&mut self.direct, layer) {
             (Some(direct), Some(layer)) => direct.open_batch(layer, &self.from.wanted(&with_contents)?)?,
             _ => with_contents.iter().map(|_| Err(Refusal::Denied)).collect(),
         }
         .into_iter();
-        let each = batch.iter().map(|file| match file.size {
+        let each = batch.iter().map(|file| match file.size() {
             0 => Ok(None),
             _ => opened.next().unwrap_or(Err(Refusal::NotFound)).map(Some),
         });

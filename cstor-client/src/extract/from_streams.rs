@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::fstat;
 use rustix::io::Errno;
@@ -21,11 +21,14 @@ use super::meta::Policy;
 use super::place::{File, Placer};
 use super::report::{Counters, Progress, Report, Silent};
 use super::{Extractor, report};
+use crate::account::Account;
 use crate::chain::MAX_LAYERS;
 use crate::entry::{Entry, Kind, Member, Piece};
+use crate::interrupt::Interrupt;
 use crate::layer::ContentProblem;
 use crate::merge::{FinalTree, InodeId, MergeProblem};
 use crate::sink::splitfd::{FileSupply, Members, Place, Reader, SplitFdError};
+use crate::store::StoreError;
 
 /// What is read or written at a time.
 const PIECE: usize = 256 * 1024;
@@ -106,6 +109,7 @@ impl<R: Read> Stream for Members<Reader<R>> {
 /// Layers that come as streams: the tree that those read so far make, and where the contents of its files are.
 pub(crate) struct Streams<'e> {
     extractor: &'e Extractor,
+    interrupt: Interrupt,
     progress: &'e dyn Progress,
     policy: Policy,
     // Before the destination, so that it is closed when that is removed.
@@ -123,12 +127,25 @@ impl<'e> Streams<'e> {
         extractor: &'e Extractor,
         progress: &'e dyn Progress,
     ) -> Result<Streams<'e>, ExtractError> {
+        let account = Account::open(extractor.memory_limit).map_err(StoreError::from)?;
+        let interrupt = extractor.interrupt.clone().unwrap_or_default();
         let staging = Staging::create(destination, extractor.options.replace)?;
         let aside = Aside::create(staging.root())?;
         // Looks at the umask, which a sandbox may hide.
         let policy = extractor.policy();
-        let (tree, contents) = (FinalTree::new(), HashMap::new());
-        Ok(Streams { extractor, progress, policy, aside, staging, confined: false, tree, layers: 0, contents })
+        let (tree, contents) = (FinalTree::new(&account), HashMap::new());
+        Ok(Streams {
+            extractor,
+            interrupt,
+            progress,
+            policy,
+            aside,
+            staging,
+            confined: false,
+            tree,
+            layers: 0,
+            contents,
+        })
     }
 
     /// Calls the hook of the extractor now, for streams of which everything is open, instead of before placing.
@@ -140,20 +157,22 @@ impl<'e> Streams<'e> {
 
     /// Reads a stream to its end and lays its tree over those before it; gives the number of its members.
     pub(crate) fn lay(&mut self, stream: &mut impl Stream) -> Result<u64, ExtractError> {
-        let Streams { extractor, aside, tree, contents, .. } = self;
-        let interrupt = &extractor.interrupt;
-        let wanted = || if interrupt.load(Ordering::Relaxed) { Err(ExtractError::Interrupted) } else { Ok(()) };
+        let Streams { interrupt, policy, aside, tree, contents, .. } = self;
+        let keep = |name: &[u8]| policy.keeps(name);
         let (mut buffer, mut members) = (vec![0; PIECE], 0);
-        tree.lay(self.layers, |upper| -> Result<(), ExtractError> {
+        tree.lay(self.layers, &keep, interrupt, |upper| -> Result<(), ExtractError> {
             while let Some(entry) = stream.next_entry()? {
-                wanted()?;
+                interrupt.check()?;
                 let file = stream.file(&entry)?;
                 let at = file.map_or(At::Aside(aside.end()), At::External);
                 if let Some(member) = &entry.member {
                     members += 1;
                     let inode = upper.add(member).map_err(|problem| stream.misplaced(&member.header.path, problem))?;
-                    if let Some(inode) = inode.filter(|_| has_contents(member)) {
-                        contents.insert(inode, at);
+                    // The number of an inode that is gone may have come to another one.
+                    match inode.filter(|_| member.header.kind == Kind::File) {
+                        Some(inode) if has_contents(member) => drop(contents.insert(inode, at)),
+                        Some(inode) => drop(contents.remove(&inode)),
+                        None => {}
                     }
                 }
                 if at != At::Aside(aside.end()) {
@@ -162,7 +181,7 @@ impl<'e> Streams<'e> {
                 // What follows the last member, and the records of a global header, are nobody's contents.
                 let keep = entry.member.as_ref().is_some_and(has_contents);
                 while let Some(piece) = stream.read(&mut buffer)? {
-                    wanted()?;
+                    interrupt.check()?;
                     match piece {
                         Piece::Data(length) if keep => aside.append(buffer.get(..length).unwrap_or_default())?,
                         Piece::Hole(length) if keep => aside.append_hole(length)?,
@@ -179,9 +198,9 @@ impl<'e> Streams<'e> {
     /// Places what survives. Each stream's files come from its supply; `verified` says whether what stood in the streams
     /// was held against digests.
     pub(crate) fn place<F: FileSupply>(mut self, supplies: Vec<F>, verified: bool) -> Result<Report, ExtractError> {
-        let plan = self.extractor.plan(&self.tree, &self.policy)?;
         self.confine()?;
-        let Streams { extractor, progress, policy, staging, aside, tree, contents, .. } = self;
+        let Streams { extractor, interrupt, progress, policy, staging, aside, tree, contents, .. } = self;
+        let plan = extractor.plan(&tree, &policy, &interrupt)?;
         let counters = Counters::default();
         progress.planned(plan.files, plan.bytes);
         let placer = Placer {
@@ -192,7 +211,7 @@ impl<'e> Streams<'e> {
             root: staging.root(),
             counters: &counters,
             progress,
-            interrupt: &extractor.interrupt,
+            interrupt: &interrupt,
         };
         placer.place(|| FromStreams { placer: &placer, aside: &aside, contents: &contents, supplies }.place_files())?;
         staging.publish()?;
@@ -232,10 +251,10 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             placer.check_interrupt()?;
             let fd = match parent.take() {
                 Some((place, fd)) if place == file.dir => fd,
-                _ => placer.open(placer.dir(file.dir))?,
+                _ => placer.open(file.dir)?,
             };
             self.place_file(fd.as_fd(), file, &mut filler, &uncloneable)?;
-            placer.progress.placed(1, file.size);
+            placer.progress.placed(1, file.size());
             parent = Some((file.dir, fd));
         }
         Ok(())
@@ -256,7 +275,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             Some(&At::Aside(offset)) => (0, Some(offset)),
             None => (0, Some(0)),
         };
-        let place = Place { name: &name, number, wanted: file.size };
+        let place = Place { name: &name, number, wanted: file.size() };
         let broken = |error| ExtractError::stream(place.unreadable(error));
         let external = match (offset, self.supplies.get_mut(file.inode.layer())) {
             (None, Some(supply)) => Some(supply.file(number).map_err(broken)?),
@@ -267,21 +286,21 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             match external {
                 Some(fd) => placer.fill(file, fd, created, filler, uncloneable)?,
                 None => {
-                    aside.copy(offset.unwrap_or_default(), file.content, created, filler)?;
-                    Counters::add(&placer.counters.copied_bytes, file.size);
+                    aside.copy(offset.unwrap_or_default(), file.content(), created, filler)?;
+                    Counters::add(&placer.counters.copied_bytes, file.size());
                 }
             }
             // A file beside a stream may have grown since it was looked at.
             let stat = fstat(created).map_err(|errno| FillError::Destination("look at a file", errno))?;
             match u64::try_from(stat.st_size).unwrap_or_default() {
-                found if found == file.size => Ok(()),
-                found => Err(FillError::Source(ContentProblem::Size { found, wanted: file.size })),
+                found if found == file.size() => Ok(()),
+                found => Err(FillError::Source(ContentProblem::Size { found, wanted: file.size() })),
             }
         });
         placed.map_err(|error| match error {
             FillError::Source(ContentProblem::Size { found, .. }) => ExtractError::stream(place.other_size(found)),
             FillError::Source(ContentProblem::Read(error)) => broken(error),
-            FillError::Interrupted => ExtractError::Interrupted,
+            FillError::Interrupted(interrupted) => interrupted.into(),
             FillError::Source(_) => broken(Errno::IO.into()),
             FillError::Destination(action, errno) => failed(action, errno),
         })

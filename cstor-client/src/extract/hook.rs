@@ -43,7 +43,7 @@ impl Hook {
     pub(super) fn run(
         &self,
         chain: &Chain,
-        plan: &Plan,
+        plan: &Plan<'_>,
         staging: &Staging,
         source: &mut Escalating,
     ) -> Result<(), ExtractError> {

@@ -63,6 +63,11 @@ impl Policy {
         }
     }
 
+    /// Whether a result can have an attribute, on a file or directory.
+    pub(super) fn keeps(&self, name: &[u8]) -> bool {
+        matches!(self.fate(name, Target::FileOrDir), Fate::Keep | Fate::KeepAcl)
+    }
+
     /// The mode that an inode gets.
     pub(super) fn mode(&self, meta: &Meta) -> u32 {
         if self.set_id { meta.mode } else { meta.mode & !SET_ID }

@@ -20,8 +20,6 @@ mod sweep;
 use std::io;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
 use rustix::fs::{Mode, OFlags, open};
@@ -33,11 +31,14 @@ pub use hook::Reach;
 pub(crate) use meta::belongs_to_host;
 pub use report::{Losses, Progress, Report, Silent};
 
+use crate::account::Account;
 use crate::chain::Chain;
 use crate::descriptors::descriptor_limit;
+use crate::interrupt::Interrupt;
 use crate::layer::Layer;
-use crate::merge::{self, FinalTree};
+use crate::merge::{self, FinalTree, Merging};
 use crate::source::Escalating;
+use crate::store::StoreError;
 use crate::target::Target;
 use destination::Staging;
 use from_chain::FromChain;
@@ -91,7 +92,8 @@ struct Options {
 #[derive(Debug, Clone)]
 pub struct Extractor {
     options: Options,
-    interrupt: Arc<AtomicBool>,
+    interrupt: Option<Interrupt>,
+    memory_limit: Option<u64>,
     before_placing: Option<Hook>,
 }
 
@@ -113,7 +115,7 @@ impl Extractor {
             verify: false,
             replace: false,
         };
-        Extractor { options, interrupt: Arc::default(), before_placing: None }
+        Extractor { options, interrupt: None, memory_limit: None, before_placing: None }
     }
 
     /// Whether contents are cloned; by default where the file system can.
@@ -158,9 +160,17 @@ impl Extractor {
         self
     }
 
-    /// A flag that stops the extraction when it is set; see [`crate::ProxiedStorage::interrupt`].
-    pub fn interrupt(mut self, flag: Arc<AtomicBool>) -> Extractor {
-        self.interrupt = flag;
+    /// What stops the extraction; by default the interrupt of the store ([`Storage::interrupt`](crate::Storage::interrupt)),
+    /// to which waits for the store's locks and for the helper listen in any case.
+    pub fn interrupt(mut self, interrupt: Interrupt) -> Extractor {
+        self.interrupt = Some(interrupt);
+        self
+    }
+
+    /// How many bytes the extraction may keep in memory of what an image chooses; by default as
+    /// [`Storage::limit_memory`](crate::Storage::limit_memory) says.
+    pub fn memory_limit(mut self, bytes: u64) -> Extractor {
+        self.memory_limit = Some(bytes);
         self
     }
 
@@ -185,9 +195,7 @@ impl Extractor {
 
     /// Extracts what one layer has of its own, without those below it; its whiteouts leave nothing.
     pub fn extract_layer(&self, layer: &Layer, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
-        let mut chain = layer.open_alone()?;
-        let tree = merge::merge(&mut chain, &mut |_, _| {})?;
-        self.place(&chain, &tree, destination.as_ref(), &Silent)
+        self.extract_chain(layer.open_alone()?, destination.as_ref(), &Silent)
     }
 
     /// Extracts an image or a container, telling `progress` how it comes along.
@@ -197,21 +205,35 @@ impl Extractor {
         destination: &Path,
         progress: &dyn Progress,
     ) -> Result<Report, ExtractError> {
-        let mut chain = target.into().open_chain()?;
-        let layers = chain.layers().len();
-        let tree = merge::merge(&mut chain, &mut |done, entries| progress.layer_read(done, layers, entries))?;
-        self.place(&chain, &tree, destination, progress)
+        self.extract_chain(target.into().open_chain()?, destination, progress)
+    }
+
+    fn extract_chain(
+        &self,
+        mut chain: Chain,
+        destination: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Report, ExtractError> {
+        let account = self.memory_limit.map(|limit| Account::open(Some(limit))).transpose();
+        chain.run_under(self.interrupt.as_ref(), account.map_err(StoreError::from)?);
+        let (layers, policy) = (chain.layers().len(), self.policy());
+        let merging = Merging {
+            keep: &|name| policy.keeps(name),
+            progress: &mut |done, entries| progress.layer_read(done, layers, entries),
+        };
+        let tree = merge::merge_with(&mut chain, merging)?;
+        self.place(&chain, &tree, policy, destination, progress)
     }
 
     fn place(
         &self,
         chain: &Chain,
         tree: &FinalTree,
+        policy: Policy,
         destination: &Path,
         progress: &dyn Progress,
     ) -> Result<Report, ExtractError> {
-        let policy = self.policy();
-        let plan = self.plan(tree, &policy)?;
+        let plan = self.plan(tree, &policy, chain.interrupt())?;
         let staging = Staging::create(destination, self.options.replace)?;
         let mut source = Escalating::new(chain.shared());
         // Looks at control groups, which a sandbox may hide.
@@ -231,7 +253,7 @@ impl Extractor {
             root: staging.root(),
             counters: &counters,
             progress,
-            interrupt: &self.interrupt,
+            interrupt: chain.interrupt(),
         };
         let contents = FromChain::new(&placer, chain);
         if self.options.reflink == Reflink::Always {
@@ -244,8 +266,8 @@ impl Extractor {
         Ok(report(&plan, &counters, verified))
     }
 
-    fn plan(&self, tree: &FinalTree, policy: &Policy) -> Result<Plan, ExtractError> {
-        let plan = Plan::of(tree, policy, self.options.devices)?;
+    fn plan<'t>(&self, tree: &'t FinalTree, policy: &Policy, interrupt: &Interrupt) -> Result<Plan<'t>, ExtractError> {
+        let plan = Plan::of(tree, policy, self.options.devices, interrupt)?;
         if self.options.strict && !plan.losses.is_empty() {
             return Err(ExtractError::Lossy(plan.losses));
         }
@@ -264,7 +286,7 @@ impl Extractor {
     }
 }
 
-fn report(plan: &Plan, counters: &Counters, verified: bool) -> Report {
+fn report(plan: &Plan<'_>, counters: &Counters, verified: bool) -> Report {
     Report {
         files: plan.files,
         directories: plan.dirs.len() as u64,

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::error::ExtractError;
 use super::place::Placer;
-use super::plan::{PlannedDir, Step};
+use super::plan::Step;
 use crate::merge::Inode;
 
 impl Placer<'_> {
@@ -18,15 +18,15 @@ impl Placer<'_> {
             for (name, id) in self.tree.children(dir.inode) {
                 let inode = self.tree.inode(id);
                 let step = self.plan.step(inode, id, place, name, self.options.devices);
-                if matches!(step, Step::Dir | Step::File { .. } | Step::Skip) {
+                if matches!(step, Step::Dir | Step::File | Step::Skip) {
                     continue;
                 }
                 self.check_interrupt()?;
                 let parent = match &fd {
                     Some(parent) => parent,
-                    None => fd.insert(self.open(dir)?),
+                    None => fd.insert(self.open(place)?),
                 };
-                self.place_link(parent.as_fd(), dir, name, inode, step)?;
+                self.place_link(parent.as_fd(), place, name, inode, step)?;
             }
         }
         Ok(())
@@ -35,17 +35,17 @@ impl Placer<'_> {
     fn place_link(
         &self,
         parent: BorrowedFd<'_>,
-        dir: &PlannedDir,
+        place: usize,
         name: &[u8],
         inode: &Inode,
         step: Step<'_>,
     ) -> Result<(), ExtractError> {
-        let failed = |action, errno| self.failed_at(dir, name, action, errno);
+        let failed = |action, errno| self.failed_at(place, name, action, errno);
         match step {
-            Step::Dir | Step::File { .. } | Step::Skip => return Ok(()),
+            Step::Dir | Step::File | Step::Skip => return Ok(()),
             Step::Link(first) => {
-                let from = self.open(self.dir(first.dir))?;
-                return linkat(&from, &*first.name, parent, name, AtFlags::empty())
+                let from = self.open(first.dir)?;
+                return linkat(&from, first.name, parent, name, AtFlags::empty())
                     .map_err(|errno| failed("create a hard link", errno));
             }
             Step::Symlink(target) => {

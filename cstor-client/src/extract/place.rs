@@ -7,7 +7,7 @@
 //! `from_chain.rs` and `from_streams.rs` do.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{Mode, OFlags, mkdirat, openat2};
 use rustix::io::Errno;
@@ -17,21 +17,22 @@ use super::clone::{Fill, FillError, Filled, Filler};
 use super::destination::{CONFINED, open_dir};
 use super::error::ExtractError;
 use super::meta::Policy;
-use super::plan::{Plan, PlannedDir, Step};
+use super::plan::{Plan, Step};
 use super::report::{Counters, Progress};
 use crate::entry::Content;
-use crate::merge::{FinalTree, Inode, InodeId, join};
+use crate::interrupt::Interrupt;
+use crate::merge::{FinalTree, Inode, InodeId, InodeKind};
 
 /// Everything that placing needs to know, except where contents come from.
 pub(super) struct Placer<'a> {
     pub(super) tree: &'a FinalTree,
-    pub(super) plan: &'a Plan,
+    pub(super) plan: &'a Plan<'a>,
     pub(super) options: &'a Options,
     pub(super) policy: Policy,
     pub(super) root: BorrowedFd<'a>,
     pub(super) counters: &'a Counters,
     pub(super) progress: &'a dyn Progress,
-    pub(super) interrupt: &'a AtomicBool,
+    pub(super) interrupt: &'a Interrupt,
 }
 
 /// A file that is to be placed.
@@ -42,8 +43,22 @@ pub(super) struct File<'a> {
     pub(super) name: &'a [u8],
     pub(super) id: InodeId,
     pub(super) inode: &'a Inode,
-    pub(super) size: u64,
-    pub(super) content: Content,
+}
+
+impl File<'_> {
+    /// What it is to contain.
+    pub(super) fn content(&self) -> Content {
+        match *self.inode.kind() {
+            InodeKind::File { size, crc, digest } => Content { size, crc, digest },
+            // Only files are placed as such.
+            _ => Content { size: 0, crc: None, digest: None },
+        }
+    }
+
+    /// In bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.content().size
+    }
 }
 
 impl<'a> Placer<'a> {
@@ -56,17 +71,17 @@ impl<'a> Placer<'a> {
     }
 
     fn place_dirs(&self) -> Result<(), ExtractError> {
-        for dir in &self.plan.dirs {
+        for (place, dir) in self.plan.dirs.iter().enumerate() {
             let mut children = self.tree.children(dir.inode).filter(|(_, id)| self.tree.inode(*id).is_dir()).peekable();
             if children.peek().is_none() {
                 continue;
             }
-            self.check_interrupt()?;
-            let fd = self.open(dir)?;
+            let fd = self.open(place)?;
             for (name, _) in children {
+                self.check_interrupt()?;
                 // Private until it is complete.
                 mkdirat(&fd, name, Mode::from(0o700))
-                    .map_err(|errno| self.failed_at(dir, name, "create a directory", errno))?;
+                    .map_err(|errno| self.failed_at(place, name, "create a directory", errno))?;
             }
         }
         Ok(())
@@ -98,22 +113,22 @@ impl<'a> Placer<'a> {
         filler: &mut Filler<'_>,
         uncloneable: &AtomicBool,
     ) -> Result<(), FillError> {
-        let counter = match filler.fill(Fill { from, start: 0, to, content: file.content }, uncloneable)? {
+        let counter = match filler.fill(Fill { from, start: 0, to, content: file.content() }, uncloneable)? {
             Filled::Cloned => &self.counters.reflinked_bytes,
             Filled::Copied => &self.counters.copied_bytes,
         };
-        Counters::add(counter, file.size);
+        Counters::add(counter, file.size());
         Ok(())
     }
 
     /// Sets the metadata of directories, the deepest first; that of the root last.
     fn finish_dirs(&self) -> Result<(), ExtractError> {
-        for dir in self.plan.dirs.iter().rev() {
+        for (place, dir) in self.plan.dirs.iter().enumerate().rev() {
             self.check_interrupt()?;
-            let fd = self.open(dir)?;
+            let fd = self.open(place)?;
             let meta = self.tree.inode(dir.inode).meta();
             let applied = self.policy.apply(fd.as_fd(), meta, true);
-            applied.map_err(|(action, errno)| ExtractError::destination(&dir.path, action, errno))?;
+            applied.map_err(|(action, errno)| ExtractError::destination(&self.plan.path(place), action, errno))?;
         }
         Ok(())
     }
@@ -124,11 +139,11 @@ impl<'a> Placer<'a> {
 
     /// The files of a directory that have contents of their own, ordered by layer.
     pub(super) fn files_of(&self, place: usize) -> Vec<File<'a>> {
-        let dir = self.dir(place);
+        let dir = self.plan.dir(place);
         let file = |(name, id): (&'a [u8], InodeId)| {
             let inode = self.tree.inode(id);
             match self.plan.step(inode, id, place, name, self.options.devices) {
-                Step::File(content) => Some(File { dir: place, name, id, inode, size: content.size, content }),
+                Step::File => Some(File { dir: place, name, id, inode }),
                 _ => None,
             }
         };
@@ -137,25 +152,22 @@ impl<'a> Placer<'a> {
         files
     }
 
-    #[allow(clippy::indexing_slicing, reason = "places come from the plan's own list")]
-    pub(super) fn dir(&self, place: usize) -> &'a PlannedDir {
-        &self.plan.dirs[place]
-    }
-
-    pub(super) fn open(&self, dir: &PlannedDir) -> Result<OwnedFd, ExtractError> {
-        open_dir(self.root, &dir.path).map_err(|errno| ExtractError::destination(&dir.path, "open a directory", errno))
+    /// Opens a directory of the result by its place in the plan.
+    pub(super) fn open(&self, place: usize) -> Result<OwnedFd, ExtractError> {
+        let path = self.plan.path(place);
+        open_dir(self.root, &path).map_err(|errno| ExtractError::destination(&path, "open a directory", errno))
     }
 
     pub(super) fn check_interrupt(&self) -> Result<(), ExtractError> {
-        if self.interrupt.load(Ordering::Relaxed) { Err(ExtractError::Interrupted) } else { Ok(()) }
+        Ok(self.interrupt.check()?)
     }
 
-    pub(super) fn failed_at(&self, dir: &PlannedDir, name: &[u8], action: &'static str, errno: Errno) -> ExtractError {
-        ExtractError::destination(&join(&dir.path, name), action, errno)
+    pub(super) fn failed_at(&self, place: usize, name: &[u8], action: &'static str, errno: Errno) -> ExtractError {
+        ExtractError::destination(&self.plan.path_of(place, name), action, errno)
     }
 
     /// The path of a file in the result.
     pub(super) fn path(&self, file: &File<'_>) -> Vec<u8> {
-        join(&self.dir(file.dir).path, file.name)
+        self.plan.path_of(file.dir, file.name)
     }
 }

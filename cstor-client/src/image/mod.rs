@@ -91,6 +91,11 @@ impl Image {
         rootfs::toc(self.open_chain()?, digests)
     }
 
+    /// Writes the same as JSON, row by row: it is never in memory as a whole.
+    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), Error> {
+        rootfs::write_toc(self.open_chain()?, digests, pretty, out)
+    }
+
     /// Writes its merged files as one tar: sorted, in PAX format, the same bytes for the same image. Every
     /// file is held against its checksum; what was written before an error is not the image.
     pub fn export(&self, out: impl Write) -> Result<u64, Error> {

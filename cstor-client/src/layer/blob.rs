@@ -9,22 +9,26 @@ use std::os::fd::OwnedFd;
 
 use crate::entry::crc64::Crc64;
 use crate::entry::{
-    Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Kind, Piece, Placed,
+    Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Kind, MAX_HEADERS, Piece, Placed,
 };
+use crate::interrupt::{Interrupt, Interrupted};
 
 /// What is read of contents at a time.
 const PIECE: usize = 64 * 1024;
-const ZEROS: [u8; 4096] = [0; 4096];
 
 /// A blob, read from its beginning.
 pub(super) struct Blob {
     archive: Archive<Decoder<File>>,
     buffer: Vec<u8>,
+    interrupt: Interrupt,
 }
 
 /// Why a blob cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// It cannot be read or decompressed.
     #[error("its blob cannot be read")]
     Read(#[source] io::Error),
@@ -37,12 +41,12 @@ pub enum BlobError {
 }
 
 impl Blob {
-    pub(super) fn open(file: OwnedFd) -> Result<Blob, BlobError> {
+    pub(super) fn open(file: OwnedFd, interrupt: &Interrupt) -> Result<Blob, BlobError> {
         let tar = Decoder::open(File::from(file)).map_err(|error| match error {
             DecoderError::Read(error) => BlobError::Read(error),
             DecoderError::Method(method) => BlobError::Compression(method),
         })?;
-        Ok(Blob { archive: Archive::of_tar(tar), buffer: vec![0; PIECE] })
+        Ok(Blob { archive: Archive::of_tar(tar), buffer: vec![0; PIECE], interrupt: interrupt.clone() })
     }
 
     /// The next member with the checksum of its contents, then once what follows the last one, then none.
@@ -55,6 +59,10 @@ impl Blob {
             // All that follows the last member, and the records of a global header, belong to the bytes before.
             None | Some(Kind::PaxGlobal) => {
                 while let Some(Piece::Data(length)) = self.archive.read_content(&mut self.buffer).map_err(explain)? {
+                    self.interrupt.check()?;
+                    if entry.raw.len() + length > MAX_HEADERS {
+                        return Err(BlobError::Tar(HeaderError::LongHeaders(MAX_HEADERS).into()));
+                    }
                     entry.raw.extend_from_slice(self.buffer.get(..length).unwrap_or_default());
                 }
             }
@@ -74,15 +82,10 @@ impl Blob {
     fn checksum(&mut self) -> Result<u64, BlobError> {
         let mut sum = Crc64::new();
         while let Some(piece) = self.archive.read_content(&mut self.buffer).map_err(explain)? {
+            self.interrupt.check()?;
             match piece {
                 Piece::Data(length) => sum.update(self.buffer.get(..length).unwrap_or_default()),
-                Piece::Hole(mut length) => {
-                    while length > 0 {
-                        let zeros = ZEROS.get(..usize::try_from(length).unwrap_or(ZEROS.len())).unwrap_or(&ZEROS);
-                        sum.update(zeros);
-                        length -= zeros.len() as u64;
-                    }
-                }
+                Piece::Hole(length) => sum.zeros(length),
             }
         }
         Ok(sum.value())

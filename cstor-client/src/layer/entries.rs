@@ -10,6 +10,7 @@ use cstor_proto::LayerId;
 
 use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
+use crate::account::Charge;
 use crate::chain::{Chain, ChainLayer, Members};
 use crate::disk;
 use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
@@ -29,7 +30,8 @@ enum Description {
     TarSplit(Box<TarSplit>),
     Toc(Chunked),
     Blob(Box<Blob>),
-    Disk(vec::IntoIter<Member>),
+    /// The members, and what they are charged to.
+    Disk(vec::IntoIter<Member>, Charge),
 }
 
 struct TarSplit {
@@ -56,9 +58,17 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalat
             };
             let blob = blob.ok_or(StoreError::Vanished { layer: record.id })?;
             let error = |problem: BlobError| ReadError { layer: record.id, name: None, problem: problem.into() };
-            Description::Blob(Box::new(Blob::open(blob).map_err(error)?))
+            Description::Blob(Box::new(Blob::open(blob, chain.interrupt()).map_err(error)?))
         }
-        (Members::Disk, _) => Description::Disk(disk::members(chain, layer, source)?.into_iter()),
+        (Members::Disk, _) => {
+            let (mut members, mut charge) = (Vec::new(), chain.account().charge());
+            disk::walk(chain, layer, source, &mut |member| {
+                charge.add(member.header.size_in_memory())?;
+                members.push(member);
+                Ok(())
+            })?;
+            Description::Disk(members.into_iter(), charge)
+        }
         (Members::TarSplit, opened) => {
             let file = match opened {
                 Some(file) => file,
@@ -69,13 +79,37 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalat
             let digests = digests_of(chain, layer)?;
             Description::TarSplit(Box::new(TarSplit {
                 reader: TarSplitReader::new(File::from(file)),
-                assembler: Assembler::default(),
+                assembler: Assembler::new(chain.account().charge()),
                 diff_size: record.diff_size,
                 digests,
             }))
         }
     };
     Ok(Entries { layer: record.id, description: Some(description) })
+}
+
+/// Gives all members of the layer at `place`, one after the other. Those of a directory are not kept in memory.
+pub(crate) fn each_member(
+    chain: &mut Chain,
+    place: usize,
+    source: &mut Escalating,
+    take: &mut dyn FnMut(LayerId, Member) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if let Some(layer) = chain.layers().get(place)
+        && layer.members == Members::Disk
+    {
+        let id = layer.record.id;
+        return disk::walk(chain, layer, source, &mut |member| take(id, member));
+    }
+    let entries = open_entries(chain, place, source)?;
+    let id = entries.layer;
+    for entry in entries {
+        chain.interrupt().check()?;
+        if let Some(member) = entry?.member {
+            take(id, member)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the contents of a flat layer are; none for any other.
@@ -89,7 +123,7 @@ fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Resul
         Some(file) => file,
         None => chain.shared().open_toc(layer)?,
     };
-    let read = Chunked::read(File::from(file));
+    let read = Chunked::read(File::from(file), chain.account().charge(), chain.interrupt());
     Ok(read.map_err(|error| ReadError { layer: layer.id, name: None, problem: error.into() })?)
 }
 
@@ -98,7 +132,7 @@ impl Entries {
     pub(crate) fn inexact(&self) -> Option<ReadProblem> {
         match self.description {
             Some(Description::Toc(_)) => Some(ReadProblem::TocOnly),
-            Some(Description::Disk(_)) => Some(ReadProblem::NoTar),
+            Some(Description::Disk(..)) => Some(ReadProblem::NoTar),
             Some(Description::TarSplit(_) | Description::Blob(_)) | None => None,
         }
     }
@@ -112,7 +146,7 @@ impl TarSplit {
                 return Ok(None);
             };
             let taken = self.assembler.take(line);
-            let taken = taken.map_err(|AssembleError { name, source }| error(Some(name), source.into()))?;
+            let taken = taken.map_err(|AssembleError { name, source }| error(name, source.into()))?;
             let Some(mut entry) = taken else { continue };
             if let (Some(digests), Some(member)) = (&self.digests, &mut entry.member)
                 && let Some(content) = &mut member.content
@@ -168,10 +202,10 @@ impl Iterator for Entries {
                 }
                 Err(problem) => Some(Err(ReadError { layer, name: None, problem: problem.into() })),
             },
-            Description::Disk(mut members) => {
+            Description::Disk(mut members, charge) => {
                 let member = members.next();
                 // What follows the last member ends them.
-                self.description = member.is_some().then_some(Description::Disk(members));
+                self.description = member.is_some().then_some(Description::Disk(members, charge));
                 Some(Ok(Entry { raw: Vec::new(), member }))
             }
         }

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::disk::DiskError;
 use crate::entry::{ArchiveProblem, ChunkedError, Content, HeaderError};
 use crate::error::{ErrorKind, kind_of_io};
+use crate::interrupt::Interrupted;
 use crate::tarsplit::{LineError, TarSplitError};
 
 /// A layer's description cannot be read, or one of its members not understood.
@@ -27,6 +28,9 @@ pub struct ReadError {
 /// What is wrong with a layer's description or a member.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadProblem {
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The tar-split file.
     #[error(transparent)]
     TarSplit(#[from] TarSplitError),
@@ -145,24 +149,25 @@ impl ReadError {
         match &self.problem {
             ReadProblem::TarSplit(TarSplitError::LongLine { .. })
             | ReadProblem::TarSplit(TarSplitError::Line { source: LineError::LongSegment, .. })
-            | ReadProblem::Chunked(ChunkedError::TooLarge | ChunkedError::Xattr(HeaderError::LongXattr { .. }))
-            | ReadProblem::Header(HeaderError::LongExtension(_) | HeaderError::LongXattr { .. }) => ErrorKind::Limit,
-            ReadProblem::Header(HeaderError::Type(_))
-            | ReadProblem::Chunked(ChunkedError::Version(_))
+            | ReadProblem::Chunked(ChunkedError::TooLarge | ChunkedError::Memory(_)) => ErrorKind::Limit,
+            ReadProblem::Header(error)
+            | ReadProblem::Chunked(ChunkedError::Header(error))
+            | ReadProblem::Blob(BlobError::Tar(ArchiveProblem::Header(error))) => error.kind(),
+            ReadProblem::Chunked(ChunkedError::Version(_))
             | ReadProblem::Sparse
             | ReadProblem::NoTar
             | ReadProblem::TocOnly => ErrorKind::Unsupported,
             ReadProblem::Chunked(ChunkedError::Read(error)) => kind_of_io(error),
-            ReadProblem::Blob(
-                BlobError::Compression(_) | BlobError::Tar(ArchiveProblem::Header(HeaderError::Type(_))),
-            ) => ErrorKind::Unsupported,
+            ReadProblem::Blob(BlobError::Compression(_)) => ErrorKind::Unsupported,
+            ReadProblem::Interrupted(_)
+            | ReadProblem::Blob(BlobError::Interrupted(_))
+            | ReadProblem::Chunked(ChunkedError::Interrupted(_)) => ErrorKind::Interrupted,
             ReadProblem::Blob(BlobError::Read(error)) if error.raw_os_error().is_some() => kind_of_io(error),
             ReadProblem::Disk(problem) => problem.kind(),
             ReadProblem::Content(problem) => problem.kind(),
             ReadProblem::TarSplit(_)
             | ReadProblem::Chunked(_)
             | ReadProblem::Blob(_)
-            | ReadProblem::Header(_)
             | ReadProblem::Name(_)
             | ReadProblem::Total { .. }
             | ReadProblem::Digest { .. } => ErrorKind::Corrupt,

@@ -20,11 +20,11 @@ use crate::flow::{self, EntrySink};
 use crate::sink::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};
 use crate::source::{Escalating, FileSource};
 use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
-use crate::toc::Toc;
+use crate::toc::{self, Toc};
 
 pub use blob::BlobError;
 pub use entries::Entries;
-pub(crate) use entries::open_entries;
+pub(crate) use entries::{each_member, open_entries};
 pub use error::{ContentProblem, ReadError, ReadProblem};
 pub(crate) use sum::Sum;
 
@@ -126,7 +126,16 @@ impl Layer {
     /// Its table of contents, whiteouts and all; with the digests of files if `digests` is set, else without
     /// opening any.
     pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
-        self.pump(TocSink::new(digests))
+        Toc::collect(&self.shared.account()?, |take| self.pump(TocSink::new(digests, take)))
+    }
+
+    /// Writes the same as JSON, row by row, with or without whiteouts: it is never in memory as a whole.
+    pub fn write_toc(&self, out: impl Write, digests: bool, whiteouts: bool, pretty: bool) -> Result<(), Error> {
+        toc::write(out, pretty, |take| {
+            self.pump(TocSink::new(digests, &mut |row| {
+                if whiteouts || !row.is_whiteout() { take(row) } else { Ok(()) }
+            }))
+        })
     }
 
     /// Looks for damage and says everything it finds; an error is what kept it from looking further.
@@ -162,7 +171,7 @@ impl Layer {
         let mut source = Escalating::new(&self.shared);
         let entries = open_entries(&mut chain, 0, &mut source)?;
         match chain.layers().first() {
-            Some(layer) => flow::pump(entries, layer, &mut source, sink),
+            Some(layer) => flow::pump(entries, layer, &mut source, sink, chain.interrupt()),
             None => Err(StoreError::Vanished { layer: self.record.id }.into()),
         }
     }

@@ -40,6 +40,9 @@ impl Sum {
 
     /// Takes a hole.
     pub(crate) fn zeros(&mut self, mut count: u64) {
+        if let Sum::Crc { sum, .. } = self {
+            return sum.zeros(count);
+        }
         while count > 0 && !matches!(self, Sum::None) {
             let length = usize::try_from(count).unwrap_or(ZEROS.len()).min(ZEROS.len());
             self.update(ZEROS.get(..length).unwrap_or_default());

@@ -2,7 +2,8 @@
 
 use cstor_proto::{Escaped, InvalidPath, LayerId};
 
-use crate::error::ErrorKind;
+use crate::account::OverMemoryLimit;
+use crate::error::{ErrorKind, MEMORY_ADVICE};
 
 /// A member cannot be put into the tree.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,15 @@ pub enum MergeProblem {
     /// Symlinks of its path lead in a circle.
     #[error("it lies below a chain of more than {0} symbolic links")]
     LinkLoop(usize),
+    /// Symlinks make the ways to members too long.
+    #[error("symbolic links on the way to this and other members add more than {0} steps")]
+    LinkSteps(u64),
+    /// More names of attributes than a file can have.
+    #[error("its hard links give it extended attributes whose names have more than {0} bytes in all")]
+    Attributes(usize),
+    /// More memory than the operation may use.
+    #[error(transparent)]
+    Memory(#[from] OverMemoryLimit),
     /// A whiteout of nothing, or of the directory itself.
     #[error("a whiteout must name a file")]
     EmptyWhiteout,
@@ -62,10 +72,18 @@ pub enum MergeProblem {
 }
 
 impl MergeError {
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        matches!(self.problem, MergeProblem::Memory(_)).then_some(MEMORY_ADVICE)
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self.problem {
-            MergeProblem::TooDeep(_) | MergeProblem::TooMany(_) => ErrorKind::Limit,
+            MergeProblem::TooDeep(_)
+            | MergeProblem::TooMany(_)
+            | MergeProblem::LinkSteps(_)
+            | MergeProblem::Attributes(_)
+            | MergeProblem::Memory(_) => ErrorKind::Limit,
             _ => ErrorKind::Corrupt,
         }
     }

@@ -4,19 +4,22 @@
 //! lexically, then looked up as in a chroot, so that a symlink of the layer on the way is followed;
 //! missing directories on the way are made; the last component is never followed.
 
+use std::cmp::Ordering;
+
 use cstor_proto::{InvalidPath, RelPath};
 
 use super::MergeProblem;
-use super::tree::{Dentry, Dir, FinalTree, Inode, InodeId, InodeKind, Meta, Name};
+use super::tree::{Dentry, Dir, FinalTree, Inode, InodeId, InodeKind, Keep, Meta, Name};
 use super::whiteout::{Meaning, classify};
-use crate::entry::{Kind, Member};
+use crate::entry::{Kind, MAX_XATTR_LIST, Member, Xattr, fits_list};
 
 /// Symlinks on the way to one file, as for the kernel (namei.h, `MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 /// Directories on the way to one file; deeper trees cannot be removed again by many tools.
 const MAX_DEPTH: usize = 1024;
-/// Members of all layers: at 200 to 300 bytes each, half a gigabyte.
-pub(crate) const MAX_INODES: usize = 2_000_000;
+/// Steps that symlinks add to the ways of all members together: 40 links of 4 kB on the way to each member would take
+/// minutes. A million members below a link with eight components need no more.
+const MAX_LINK_STEPS: u64 = 8_000_000;
 /// NAME_MAX of linux/limits.h.
 const MAX_COMPONENT: usize = 255;
 
@@ -25,6 +28,7 @@ pub(crate) struct LayerTree<'a> {
     tree: &'a mut FinalTree,
     layer: u16,
     root: InodeId,
+    keep: Keep<'a>,
 }
 
 /// Where a name is looked up.
@@ -35,9 +39,9 @@ struct Place {
 }
 
 impl<'a> LayerTree<'a> {
-    pub(super) fn new(tree: &'a mut FinalTree, layer: u16) -> LayerTree<'a> {
-        let root = tree.add(Inode::implied_dir(layer));
-        LayerTree { tree, layer, root }
+    pub(super) fn new(tree: &'a mut FinalTree, layer: u16, keep: Keep<'a>) -> LayerTree<'a> {
+        let root = tree.add_root(layer);
+        LayerTree { tree, layer, root, keep }
     }
 
     /// The root of the layer.
@@ -74,15 +78,14 @@ impl<'a> LayerTree<'a> {
             Meaning::Whiteout(_) if self.is_white(parents()) => Ok(None),
             Meaning::Whiteout(name) => {
                 let place = self.parent(parents())?;
-                self.white_out(place.dir, name);
+                self.white_out(place.dir, name)?;
                 Ok(None)
             }
             Meaning::Member => {
                 check_component(last)?;
                 let place = self.parent(parents())?;
                 let inode = self.inode_for(member, &place, last)?;
-                self.put(&place, last, inode)?;
-                Ok(Some(inode))
+                Ok(Some(self.put(&place, last, inode)?))
             }
         }
     }
@@ -91,8 +94,7 @@ impl<'a> LayerTree<'a> {
         if member.header.kind != Kind::Dir {
             return Err(MergeProblem::RootKind);
         }
-        let root = self.tree.inode_mut(self.root);
-        root.meta = Meta::of(&member.header);
+        self.tree.set_meta(self.root, Meta::of(&member.header, self.keep))?;
         self.dir_mut(self.root).implied = false;
         Ok(())
     }
@@ -103,21 +105,18 @@ impl<'a> LayerTree<'a> {
         if let Kind::HardLink(target) = &header.kind {
             let id = self.link_target(target, place, last)?;
             // A link's header carries metadata too, and the last one counts; only the mode of a symlink stays.
-            let inode = self.tree.inode_mut(id);
-            let symlink = matches!(inode.kind, InodeKind::Symlink(_));
-            let mut meta = Meta::of(header);
-            if symlink {
-                meta.mode = inode.meta.mode;
+            let is_symlink = matches!(self.tree.inode(id).kind, InodeKind::Symlink(_));
+            let before = self.tree.take_meta(id);
+            let mut meta = Meta::of(header, self.keep);
+            if is_symlink {
+                meta.mode = before.mode;
             }
-            let fresh = std::mem::take(&mut meta.xattrs);
-            meta.xattrs = std::mem::take(&mut inode.meta.xattrs);
-            meta.xattrs.retain(|known| fresh.iter().all(|new| new.name != known.name));
-            meta.xattrs.extend(fresh);
-            inode.meta = meta;
+            meta.xattrs = united(before.xattrs, meta.xattrs)?;
+            self.tree.set_meta(id, meta)?;
             return Ok(id);
         }
         let Some(kind) = InodeKind::of(header, member.content) else { return Err(MergeProblem::LinkTarget) };
-        self.new_inode(Inode { layer: self.layer, meta: Meta::of(header), kind })
+        self.new_inode(Inode::new(self.layer, Meta::of(header, self.keep), kind))
     }
 
     fn link_target(&mut self, target: &[u8], place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
@@ -136,40 +135,41 @@ impl<'a> LayerTree<'a> {
         }
     }
 
-    /// Puts an inode at a name: two directories become one, anything else replaces what was there.
-    fn put(&mut self, place: &Place, name: &[u8], id: InodeId) -> Result<(), MergeProblem> {
+    /// Puts an inode at a name: two directories become one, anything else replaces what was there. Gives the inode that
+    /// is there now.
+    fn put(&mut self, place: &Place, name: &[u8], id: InodeId) -> Result<InodeId, MergeProblem> {
         let before = self.dir(place.dir).children.get(name).copied();
         if place.literal && before.is_some_and(|name| name.stated) {
             return Err(MergeProblem::Duplicate);
         }
         let stated = place.literal || before.is_some_and(|name| name.stated);
-        let mut dentry = Dentry::Inode(id);
         if self.tree.inode(id).is_dir() {
             match before.map(|name| name.dentry) {
                 Some(Dentry::Inode(known)) if self.tree.inode(known).is_dir() => {
-                    let meta = std::mem::take(&mut self.tree.inode_mut(id).meta);
-                    self.tree.inode_mut(known).meta = meta;
+                    self.tree.move_meta(id, known);
+                    self.tree.discard(id);
                     self.dir_mut(known).implied = false;
-                    dentry = Dentry::Inode(known);
+                    if let Some(name) = self.dir_mut(place.dir).children.get_mut(name) {
+                        name.stated = stated;
+                    }
+                    return Ok(known);
                 }
                 Some(Dentry::Whiteout) => self.dir_mut(id).opaque = true,
                 _ => {}
             }
         }
-        self.dir_mut(place.dir).children.insert(name.into(), Name { dentry, stated });
-        Ok(())
+        self.tree.set_name(place.dir, name, Name { dentry: Dentry::Inode(id), stated })?;
+        Ok(id)
     }
 
     /// Marks a name as gone in lower layers; what this layer has there stays.
-    fn white_out(&mut self, dir: InodeId, name: &[u8]) {
+    fn white_out(&mut self, dir: InodeId, name: &[u8]) -> Result<(), MergeProblem> {
         match self.dir(dir).children.get(name).map(|name| name.dentry) {
             Some(Dentry::Inode(id)) if self.tree.inode(id).is_dir() => self.dir_mut(id).opaque = true,
             Some(_) => {}
-            None => {
-                let whiteout = Name { dentry: Dentry::Whiteout, stated: false };
-                self.dir_mut(dir).children.insert(name.into(), whiteout);
-            }
+            None => self.tree.set_name(dir, name, Name { dentry: Dentry::Whiteout, stated: false })?,
         }
+        Ok(())
     }
 
     /// Whether a whiteout of this layer stands on the way, with nothing in its place.
@@ -193,36 +193,45 @@ impl<'a> LayerTree<'a> {
     /// Walks down from the root, following symlinks of this layer.
     fn walk<'n>(&mut self, components: impl Iterator<Item = &'n [u8]>, create: bool) -> Result<Place, MergeProblem> {
         let mut stack = vec![self.root];
-        let mut literal = true;
         let mut links = 0;
         for component in components {
             check_component(component)?;
-            let Some(target) = self.enter(&mut stack, component, create)? else { continue };
-            literal = false;
-            // What is still to be walked of link targets, the next component last.
-            let mut pending = reversed(&target, &mut stack);
-            links += 1;
-            while let Some(component) = pending.pop() {
-                match &*component {
-                    b".." => {
-                        if stack.len() > 1 {
-                            stack.pop();
-                        }
-                    }
-                    component => {
-                        if let Some(target) = self.enter(&mut stack, component, false).map_err(dangling)? {
-                            links += 1;
-                            if links > MAX_LINKS {
-                                return Err(MergeProblem::LinkLoop(MAX_LINKS));
-                            }
-                            pending.extend(reversed(&target, &mut stack));
-                        }
-                    }
-                }
+            if let Some(target) = self.enter(&mut stack, component, create)? {
+                self.follow(target, &mut stack, &mut links)?;
             }
         }
         let dir = stack.last().copied().unwrap_or(self.root);
-        Ok(Place { dir, literal })
+        Ok(Place { dir, literal: links == 0 })
+    }
+
+    /// Goes where a link leads, and where links on the way there lead. Nothing is made there.
+    fn follow(&mut self, target: Box<[u8]>, stack: &mut Vec<InodeId>, links: &mut usize) -> Result<(), MergeProblem> {
+        // Targets that are being walked, each with what is done of it, the innermost last.
+        let mut targets = vec![(target, 0)];
+        loop {
+            count_link(links)?;
+            if targets.last().is_some_and(|(target, _)| target.starts_with(b"/")) {
+                stack.truncate(1);
+            }
+            let next = loop {
+                let Some((target, done)) = targets.last_mut() else { return Ok(()) };
+                let Some(component) = next_component(target, done) else {
+                    targets.pop();
+                    continue;
+                };
+                self.tree.count_link_step(MAX_LINK_STEPS)?;
+                if component == b".." {
+                    if stack.len() > 1 {
+                        stack.pop();
+                    }
+                    continue;
+                }
+                if let Some(next) = self.enter(stack, component, false).map_err(dangling)? {
+                    break next;
+                }
+            };
+            targets.push((next, 0));
+        }
     }
 
     /// Goes down by one component; gives the target if it is a symlink.
@@ -249,8 +258,7 @@ impl<'a> LayerTree<'a> {
             missing if create => {
                 let id = self.new_inode(Inode::implied_dir(self.layer))?;
                 self.dir_mut(id).opaque = missing == Some(Dentry::Whiteout);
-                let name = Name { dentry: Dentry::Inode(id), stated: false };
-                self.dir_mut(current).children.insert(component.into(), name);
+                self.tree.set_name(current, component, Name { dentry: Dentry::Inode(id), stated: false })?;
                 stack.push(id);
                 Ok(None)
             }
@@ -259,10 +267,10 @@ impl<'a> LayerTree<'a> {
     }
 
     fn new_inode(&mut self, inode: Inode) -> Result<InodeId, MergeProblem> {
-        if self.tree.inodes() >= MAX_INODES {
-            return Err(MergeProblem::TooMany(MAX_INODES));
+        if self.tree.is_full() {
+            return Err(MergeProblem::TooMany(self.tree.max_inodes()));
         }
-        Ok(self.tree.add(inode))
+        Ok(self.tree.add(inode)?)
     }
 
     fn dir(&self, id: InodeId) -> &Dir {
@@ -293,13 +301,49 @@ fn check_component(component: &[u8]) -> Result<(), MergeProblem> {
     }
 }
 
-/// The components of a link's target, the last one first; an absolute one starts at the root.
-fn reversed(target: &[u8], stack: &mut Vec<InodeId>) -> Vec<Box<[u8]>> {
-    if target.starts_with(b"/") {
-        stack.truncate(1);
+/// Counts one more link on the way to a member.
+fn count_link(links: &mut usize) -> Result<(), MergeProblem> {
+    *links += 1;
+    if *links > MAX_LINKS { Err(MergeProblem::LinkLoop(MAX_LINKS)) } else { Ok(()) }
+}
+
+/// The next component of a link's target that means something, from byte `done` on.
+fn next_component<'t>(target: &'t [u8], done: &mut usize) -> Option<&'t [u8]> {
+    loop {
+        let rest = target.get(*done..).filter(|rest| !rest.is_empty())?;
+        let component = rest.split(|&byte| byte == b'/').next()?;
+        *done += component.len() + 1;
+        if !matches!(component, b"" | b".") {
+            return Some(component);
+        }
     }
-    let components = target.split(|&byte| byte == b'/').filter(|component| !matches!(*component, b"" | b"."));
-    components.rev().map(Box::from).collect()
+}
+
+/// All attributes of two lists, each sorted by names; of the same name that of the second list. There are no more in all
+/// than one file can have.
+fn united(before: Vec<Xattr>, new: Vec<Xattr>) -> Result<Vec<Xattr>, MergeProblem> {
+    if before.is_empty() {
+        return Ok(new);
+    }
+    let (mut before, mut new) = (before.into_iter().peekable(), new.into_iter().peekable());
+    let mut united = Vec::with_capacity(before.len() + new.len());
+    loop {
+        let order = match (before.peek(), new.peek()) {
+            (Some(old), Some(new)) => old.name.cmp(&new.name),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        match order {
+            Ordering::Less => united.extend(before.next()),
+            Ordering::Greater => united.extend(new.next()),
+            Ordering::Equal => {
+                before.next();
+                united.extend(new.next());
+            }
+        }
+    }
+    if fits_list(&united) { Ok(united) } else { Err(MergeProblem::Attributes(MAX_XATTR_LIST)) }
 }
 
 fn dangling(problem: MergeProblem) -> MergeProblem {

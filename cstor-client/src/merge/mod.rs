@@ -12,20 +12,34 @@ mod tree;
 mod whiteout;
 
 pub use error::{MergeError, MergeProblem};
-pub(crate) use layer_tree::{LayerTree, MAX_INODES};
+pub(crate) use layer_tree::LayerTree;
 pub use tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
-pub(crate) use tree::{InodeId, join, split};
+pub(crate) use tree::{InodeId, Keep, join, split};
 pub(crate) use whiteout::{Meaning, classify, is_marker};
 
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::layer::open_entries;
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::layer;
 use crate::source::Escalating;
 
-/// Merges the layers of a chain. `progress` is told of each layer: how many are done, and its entries.
-pub(crate) fn merge(chain: &mut Chain, progress: &mut dyn FnMut(usize, u64)) -> Result<FinalTree, Error> {
+/// What a merge keeps, and whom it tells of its progress.
+pub(crate) struct Merging<'a> {
+    /// Of which attributes the values are wanted.
+    pub(crate) keep: Keep<'a>,
+    /// Is told of each layer: how many are done, and its entries.
+    pub(crate) progress: &'a mut dyn FnMut(usize, u64),
+}
+
+/// Merges the layers of a chain, and keeps all values of attributes.
+pub(crate) fn merge(chain: &mut Chain) -> Result<FinalTree, Error> {
+    merge_with(chain, Merging { keep: &|_| true, progress: &mut |_, _| {} })
+}
+
+/// Merges the layers of a chain.
+pub(crate) fn merge_with(chain: &mut Chain, merging: Merging<'_>) -> Result<FinalTree, Error> {
     let mut source = Escalating::new(chain.shared());
-    merge_below(chain, chain.layers().len(), &mut source, progress)
+    merge_below(chain, chain.layers().len(), &mut source, merging)
 }
 
 /// Merges the layers of a chain below the one at `top`.
@@ -33,40 +47,39 @@ pub(crate) fn merge_below(
     chain: &mut Chain,
     top: usize,
     source: &mut Escalating,
-    progress: &mut dyn FnMut(usize, u64),
+    merging: Merging<'_>,
 ) -> Result<FinalTree, Error> {
-    let mut tree = FinalTree::new();
+    let mut tree = FinalTree::new(chain.account());
+    let interrupt = chain.interrupt().clone();
     for place in 0..top {
-        let entries = open_entries(chain, place, source)?;
-        let Some(layer) = chain.layers().get(place) else { break };
-        let id = layer.record.id;
         let mut count = 0;
         // A chain has at most 500 layers.
-        tree.lay(u16::try_from(place).unwrap_or(u16::MAX), |upper| -> Result<(), Error> {
-            for entry in entries {
-                let Some(member) = entry?.member else { continue };
+        let number = u16::try_from(place).unwrap_or(u16::MAX);
+        tree.lay(number, merging.keep, &interrupt, |upper| -> Result<(), Error> {
+            layer::each_member(chain, place, source, &mut |layer, member| {
                 count += 1;
-                let misplaced = |problem| MergeError { layer: id, name: member.header.path.clone(), problem };
+                let misplaced = |problem| MergeError { layer, name: member.header.path.clone(), problem };
                 upper.add(&member).map_err(misplaced)?;
-            }
-            Ok(())
+                Ok(())
+            })
         })?;
-        progress(place + 1, count);
+        (merging.progress)(place + 1, count);
     }
     Ok(tree)
 }
 
 impl FinalTree {
     /// Lays one more layer over the tree: `add` puts its members into a tree of its own first.
-    pub(crate) fn lay<E>(
+    pub(crate) fn lay<E: From<Interrupted>>(
         &mut self,
         layer: u16,
+        keep: Keep<'_>,
+        interrupt: &Interrupt,
         add: impl FnOnce(&mut LayerTree<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut upper = LayerTree::new(self, layer);
+        let mut upper = LayerTree::new(self, layer, keep);
         add(&mut upper)?;
         let root = upper.root();
-        self.overlay(root);
-        Ok(())
+        Ok(self.overlay(root, interrupt)?)
     }
 }

@@ -4,57 +4,67 @@
 //! the upper one; anything else hides what is below.
 
 use super::tree::{Dentry, Dir, FinalTree, InodeId, InodeKind};
+use crate::interrupt::{Interrupt, Interrupted};
 
 impl FinalTree {
     /// Lays the tree below `upper` over this one.
-    pub(super) fn overlay(&mut self, upper: InodeId) {
-        let root_stated = matches!(&self.inode(upper).kind, InodeKind::Dir(dir) if !dir.implied);
-        let lower_meta = self.inode(FinalTree::ROOT).meta.clone();
-        self.merge_dirs(FinalTree::ROOT, upper);
-        if !root_stated {
-            // Every layer has a root, also where its tar does not name it.
-            self.inode_mut(FinalTree::ROOT).meta = lower_meta;
+    pub(super) fn overlay(&mut self, upper: InodeId, interrupt: &Interrupt) -> Result<(), Interrupted> {
+        // Pairs of directories of which the lower one becomes what a reader sees.
+        let mut pairs = vec![(FinalTree::ROOT, upper)];
+        while let Some((lower, upper)) = pairs.pop() {
+            self.merge_dir(lower, upper, &mut pairs, interrupt)?;
         }
+        Ok(())
     }
 
-    /// Both are directories; the lower one becomes what a reader sees. It goes as deep as names do.
-    fn merge_dirs(&mut self, lower: InodeId, upper: InodeId) {
-        let from = self.inode_mut(upper);
-        let layer = from.layer;
-        let mut meta = std::mem::take(&mut from.meta);
-        let dir = match &mut from.kind {
-            InodeKind::Dir(dir) => std::mem::take(dir),
-            _ => Dir::default(),
+    fn merge_dir(
+        &mut self,
+        lower: InodeId,
+        upper: InodeId,
+        pairs: &mut Vec<(InodeId, InodeId)>,
+        interrupt: &Interrupt,
+    ) -> Result<(), Interrupted> {
+        let (implied, opaque) = match &self.inode(upper).kind {
+            &InodeKind::Dir(Dir { implied, opaque, .. }) => (implied, opaque),
+            _ => (false, false),
         };
+        let mtime = self.inode(lower).meta.mtime;
+        // Every layer has a root, also where its tar does not name it.
+        if !implied || lower != FinalTree::ROOT {
+            self.move_meta(upper, lower);
+        }
+        let layer = self.inode(upper).layer;
         let into = self.inode_mut(lower);
-        if dir.implied {
+        into.layer = layer;
+        if implied {
             // podman made it when it unpacked; that time is not known here.
-            meta.mtime = into.meta.mtime;
+            into.meta.mtime = mtime;
         }
-        (into.layer, into.meta) = (layer, meta);
-        if let InodeKind::Dir(below) = &mut into.kind
-            && dir.opaque
-        {
-            below.children.clear();
+        if opaque {
+            self.clear(lower);
         }
-        for (name, child) in dir.children {
-            let known = match &self.inode(lower).kind {
+        for (name, child) in self.take_children(upper) {
+            interrupt.check()?;
+            let below = match &self.inode(lower).kind {
                 InodeKind::Dir(below) => below.children.get(&name).map(|name| name.dentry),
                 _ => None,
             };
-            if let (Some(Dentry::Inode(known)), Dentry::Inode(new)) = (known, child.dentry)
-                && self.inode(known).is_dir()
-                && self.inode(new).is_dir()
-            {
-                self.merge_dirs(known, new);
-                continue;
-            }
-            if let InodeKind::Dir(below) = &mut self.inode_mut(lower).kind {
-                match child.dentry {
-                    Dentry::Whiteout => below.children.remove(&name),
-                    Dentry::Inode(_) => below.children.insert(name, child),
-                };
+            match (below, child.dentry) {
+                (Some(Dentry::Inode(known)), Dentry::Inode(new))
+                    if self.inode(known).is_dir() && self.inode(new).is_dir() =>
+                {
+                    pairs.push((known, new));
+                    // Its name; the directory goes when it is merged.
+                    self.uncharge_name(name.len(), new);
+                }
+                (_, Dentry::Inode(_)) => self.move_name(lower, name, child),
+                (_, Dentry::Whiteout) => {
+                    self.remove_name(lower, &name);
+                    self.forget(name.len(), Dentry::Whiteout);
+                }
             }
         }
+        self.discard(upper);
+        Ok(())
     }
 }

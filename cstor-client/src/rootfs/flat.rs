@@ -8,6 +8,7 @@ use std::io::{BufWriter, Write};
 
 use tar::{EntryType, Header};
 
+use crate::account::Charge;
 use crate::chain::Chain;
 use crate::contents;
 use crate::entry::Time;
@@ -26,7 +27,8 @@ const MAX_SIZE: u64 = 0o77_777_777_777;
 /// Writes the tar of a merged tree.
 pub(super) fn write(tree: &FinalTree, chain: &Chain, out: impl Write) -> Result<u64, Error> {
     let out = BufWriter::with_capacity(BUFFER, out);
-    let mut flat = Flat { out, written: 0, firsts: HashMap::new(), buffer: vec![0; BUFFER] };
+    let charge = chain.account().charge();
+    let mut flat = Flat { out, written: 0, firsts: HashMap::new(), charge, buffer: vec![0; BUFFER] };
     contents::visit(tree, chain, true, |entry, contents| flat.member(entry, contents))?;
     // Two blocks of zeros end an archive.
     flat.bytes(&[0; 2 * BLOCK])?;
@@ -37,8 +39,9 @@ pub(super) fn write(tree: &FinalTree, chain: &Chain, out: impl Write) -> Result<
 struct Flat<W> {
     out: W,
     written: u64,
-    /// The first name of inodes that are no directories.
+    /// The first names of inodes that have several, and what they are charged to.
     firsts: HashMap<u32, Vec<u8>>,
+    charge: Charge,
     buffer: Vec<u8>,
 }
 
@@ -75,7 +78,8 @@ impl<W: Write> Flat<W> {
             (None, &InodeKind::CharDevice { major, minor }) => device(&mut header, EntryType::Char, major, minor)?,
             (None, &InodeKind::BlockDevice { major, minor }) => device(&mut header, EntryType::Block, major, minor)?,
         };
-        if known.is_none() && kind != EntryType::Directory {
+        if known.is_none() && entry.inode.names() > 1 {
+            self.charge.add(entry.path.len() + size_of::<(u32, Vec<u8>)>())?;
             self.firsts.insert(entry.inode_number, entry.path.clone());
         }
         header.set_entry_type(kind);
@@ -147,10 +151,8 @@ fn fill(header: &mut Header, records: &mut Records, meta: &Meta, size: u64, with
     header.set_gid(records.number(b"gid", meta.gid, MAX_ID));
     header.set_size(records.number(b"size", size, MAX_SIZE));
     header.set_mtime(records.time(meta.mtime));
-    let mut xattrs: Vec<_> = meta.xattrs.iter().filter(|xattr| !belongs_to_host(&xattr.name)).collect();
-    xattrs.sort_by(|a, b| a.name.cmp(&b.name));
     if with_xattrs {
-        for xattr in xattrs {
+        for xattr in meta.xattrs.iter().filter(|xattr| !belongs_to_host(&xattr.name)) {
             records.add(&[b"SCHILY.xattr.", xattr.name.as_slice()].concat(), &xattr.value);
         }
     }

@@ -16,7 +16,9 @@ pub(crate) use tar::TarSink;
 pub(crate) use toc::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;
 
+use crate::account::OverMemoryLimit;
 use crate::error::{ErrorKind, ReadError};
+use crate::interrupt::Interrupted;
 
 /// A sink could not take a member, or not complete its output.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,12 @@ pub enum SinkError {
     /// A stream with files beside it.
     #[error(transparent)]
     SplitFd(Box<splitfd::SplitFdError>),
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+    /// More memory was wanted than the operation may use.
+    #[error(transparent)]
+    Memory(#[from] OverMemoryLimit),
     /// A thread that works on the output has ended.
     #[error("the output: a thread that works on it ended unexpectedly")]
     Thread,
@@ -52,6 +60,8 @@ impl SinkError {
             SinkError::Read(error) => error.kind(),
             SinkError::Write(_) => ErrorKind::Destination,
             SinkError::SplitFd(error) => error.kind(),
+            SinkError::Interrupted(_) => ErrorKind::Interrupted,
+            SinkError::Memory(_) => ErrorKind::Limit,
             SinkError::Thread => ErrorKind::Failure,
         }
     }

@@ -3,24 +3,24 @@
 use super::SinkError;
 use crate::entry::{Header, Member};
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::toc::{Toc, TocEntry};
+use crate::toc::{TakeRow, TocEntry};
 
-/// Collects a row for each member.
-pub(crate) struct TocSink {
-    toc: Toc,
+/// Makes a row of each member.
+pub(crate) struct TocSink<'a> {
+    take: TakeRow<'a>,
     digests: bool,
     /// Where the next bytes stand in the tar.
     offset: u64,
 }
 
-impl TocSink {
-    pub(crate) fn new(digests: bool) -> TocSink {
-        TocSink { toc: Toc::new(), digests, offset: 0 }
+impl<'a> TocSink<'a> {
+    pub(crate) fn new(digests: bool, take: TakeRow<'a>) -> TocSink<'a> {
+        TocSink { take, digests, offset: 0 }
     }
 }
 
-impl EntrySink for TocSink {
-    type Output = Toc;
+impl EntrySink for TocSink<'_> {
+    type Output = ();
     const EXACT: bool = false;
 
     fn wants(&self, _: &Header) -> ContentNeed {
@@ -41,15 +41,14 @@ impl EntrySink for TocSink {
         if let Some(contents) = contents {
             row.set_digest(contents)?;
         }
-        self.toc.entries.push(row);
-        Ok(())
+        (self.take)(row)
     }
 
     fn trailer(&mut self, _: &[u8]) -> Result<(), SinkError> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Toc, SinkError> {
-        Ok(self.toc)
+    fn finish(self) -> Result<(), SinkError> {
+        Ok(())
     }
 }

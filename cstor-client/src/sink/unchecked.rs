@@ -10,8 +10,8 @@ use super::SinkError;
 use crate::entry::{Header, Member};
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
 
-/// The most that one sendfile(2) transfers (its manual page, "Notes").
-const MOST: u64 = 0x7fff_f000;
+/// What one sendfile(2) is to transfer, so that an interrupt is noticed in time.
+const MOST: u64 = 16 << 20;
 
 /// Writes a tar and checks sizes alone.
 pub(crate) struct UncheckedTarSink<W> {
@@ -38,6 +38,7 @@ impl<W: Write + AsFd> UncheckedTarSink<W> {
     fn send(&mut self, contents: &OpenContents<'_>) -> Result<bool, SinkError> {
         let mut offset = 0;
         while offset < contents.size() {
+            contents.check_interrupt()?;
             let length = usize::try_from((contents.size() - offset).min(MOST)).unwrap_or(usize::MAX);
             match retry_on_intr(|| sendfile(&self.out, contents, Some(&mut offset), length)) {
                 Ok(0) => return Err(contents.cut_short(offset)),

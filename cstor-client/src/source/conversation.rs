@@ -4,8 +4,6 @@
 //! `helper_process.rs`; what came back is checked in `proxied.rs`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cstor_proto::{Channel, ChannelError, Reply, Request};
@@ -17,15 +15,11 @@ use super::executable::Executable;
 use super::launcher::Way;
 use super::patience::Patience;
 use super::started::Started;
+use crate::interrupt::{Interrupt, SLICE};
 
-/// How often a wait looks whether the caller wants to stop.
-const SLICE: Duration = Duration::from_millis(100);
 /// The most descriptors that the kernel passes with one message (`SCM_MAX_FD`, net/scm.h). There is always room for
 /// all of them, so that `MSG_CTRUNC` means free numbers were missing, and too many are seen as what they are.
 const MOST_DESCRIPTORS: usize = 253;
-
-/// Set from elsewhere to stop what is going on.
-pub(crate) type Interrupt = Arc<AtomicBool>;
 
 /// The client's end.
 #[derive(Debug)]
@@ -50,7 +44,7 @@ impl Conversation {
     ) -> Result<Conversation, SourceError> {
         let (channel, theirs) = Channel::pair().map_err(SourceError::Channel)?;
         tracing::debug!(launcher = way.described(), helper = %executable.path().display(), "starting the helper");
-        let started = Started::start(way, executable, theirs)?;
+        let started = Started::start(way, executable, theirs, interrupt)?;
         let mut conversation = Conversation::over(channel, patience, interrupt);
         (conversation.started, conversation.way) = (Some(started), way);
         Ok(conversation)
@@ -58,7 +52,7 @@ impl Conversation {
 
     /// Over a channel whose other end somebody has.
     pub(super) fn over(channel: Channel, patience: Patience, interrupt: &Interrupt) -> Conversation {
-        let (since, interrupt) = (Instant::now(), Arc::clone(interrupt));
+        let (since, interrupt) = (Instant::now(), interrupt.clone());
         Conversation { channel: Some(channel), started: None, way: Way::None, since, patience, interrupt }
     }
 
@@ -98,9 +92,7 @@ impl Conversation {
     /// Waits until there is something to receive, collecting what the launcher prints meanwhile.
     fn wait(&mut self, since: Instant, patience: Duration, mut notice: Option<Duration>) -> Result<(), SourceError> {
         loop {
-            if self.interrupt.load(Ordering::Relaxed) {
-                return Err(SourceError::Interrupted);
-            }
+            self.interrupt.check()?;
             let waited = since.elapsed();
             if self.poll_once(SLICE.min(patience.saturating_sub(waited)))? {
                 return Ok(());
@@ -148,7 +140,7 @@ impl Conversation {
             return SourceError::Channel(error);
         }
         self.channel = None;
-        let status = self.started.as_mut().and_then(|started| started.await_end(self.patience.end));
+        let status = self.started.as_mut().and_then(|started| started.await_end(self.patience.end, &self.interrupt));
         SourceError::Died { status, stderr: self.said() }
     }
 
@@ -173,7 +165,7 @@ impl Drop for Conversation {
             let _ = channel.send(&Request::Bye, &[]);
             drop(channel);
             if let Some(started) = &mut self.started {
-                started.await_end(self.patience.end);
+                started.await_end(self.patience.end, &self.interrupt);
             }
         }
     }

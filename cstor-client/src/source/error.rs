@@ -9,6 +9,7 @@ use cstor_proto::{ChannelError, Escaped, Fault, MAX_ROOTS, VersionRange};
 
 use super::executable::Replaceable;
 use crate::error::ErrorKind;
+use crate::interrupt::Interrupted;
 
 /// The helper could not be started, died, or did not keep to the protocol.
 #[derive(Debug, thiserror::Error)]
@@ -191,8 +192,8 @@ pub enum SourceError {
     #[error("cstor-helper: more than {MAX_ROOTS} stores")]
     TooManyRoots,
     /// The caller asked to stop.
-    #[error("cstor-helper: interrupted")]
-    Interrupted,
+    #[error("cstor-helper: {0}")]
+    Interrupted(#[from] Interrupted),
 }
 
 /// What a descriptor must not be.
@@ -243,7 +244,7 @@ impl SourceError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            SourceError::Interrupted => ErrorKind::Interrupted,
+            SourceError::Interrupted(_) => ErrorKind::Interrupted,
             SourceError::DescriptorsLost | SourceError::TooManyRoots => ErrorKind::Limit,
             _ => ErrorKind::Helper,
         }

@@ -13,13 +13,14 @@ use cstor_proto::{
 };
 
 use super::SourceError;
-use super::conversation::{Conversation, Interrupt};
+use super::conversation::Conversation;
 use super::diagnose::cause;
 use super::executable::Executable;
 use super::launcher::Way;
 use super::options::{HelperOptions, HelperPolicy};
 use super::patience::Patience;
 use super::seen::Seen;
+use crate::interrupt::Interrupt;
 
 /// The one helper of a store, started when it is first needed.
 #[derive(Debug, Clone)]
@@ -48,6 +49,10 @@ impl SharedHelper {
         SharedHelper { options, patience: Patience::default(), interrupt, process: Arc::default() }
     }
 
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        self.interrupt.clone()
+    }
+
     pub(crate) fn policy(&self) -> HelperPolicy {
         self.options.policy
     }
@@ -68,7 +73,7 @@ impl SharedHelper {
         let ready = if needed && self.can_help() { self.with(roots, |_| Ok(())) } else { Ok(()) };
         let mut slot = self.slot();
         match ready {
-            Err(SourceError::Interrupted) => return Err(SourceError::Interrupted),
+            Err(error @ SourceError::Interrupted(_)) => return Err(error),
             Err(error) => {
                 tracing::debug!(%error, "the helper is not ready");
                 *slot = Slot::Failed(error);
@@ -144,7 +149,7 @@ impl HelperProcess {
             executable,
             require_sandbox: options.require_sandbox,
             patience,
-            interrupt: Arc::clone(interrupt),
+            interrupt: interrupt.clone(),
             confinement: None,
         })
     }

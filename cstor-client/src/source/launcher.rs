@@ -9,7 +9,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, OFlags, fcntl_getfl, fcntl_setfl, readlinkat};
@@ -20,6 +19,7 @@ use super::executable::Executable;
 use super::options::Launcher;
 use super::subids::{self, Ids, Range};
 use super::{SourceError, seen};
+use crate::interrupt::{Interrupt, Interrupted};
 
 /// The argument by which a program that embeds the library recognises that it is to be the helper.
 /// An environment variable would turn every such program into one that inherits it.
@@ -27,6 +27,7 @@ pub(crate) const HELPER_MARK: &str = "--cstor-userns-helper";
 
 /// One program and one system call, or one write to /proc, each of which takes a millisecond.
 const STEP_PATIENCE: Duration = Duration::from_secs(5);
+const STEP_PAUSE: Duration = Duration::from_micros(200);
 /// What is kept of the output of newuidmap.
 const MAX_OUTPUT: u64 = 4096;
 
@@ -74,7 +75,12 @@ impl Way {
     }
 
     /// Starts the helper with `socket` as standard input. It waits for `Hello` then, or for its launcher.
-    pub(super) fn start(self, executable: &Executable, socket: OwnedFd) -> Result<Child, SourceError> {
+    pub(super) fn start(
+        self,
+        executable: &Executable,
+        socket: OwnedFd,
+        interrupt: &Interrupt,
+    ) -> Result<Child, SourceError> {
         let path = executable.path();
         let mut command = match self {
             Way::Podman | Way::Buildah => {
@@ -99,9 +105,9 @@ impl Way {
         command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|source| self.not_started(source))?;
         if let Some((users, groups)) = maps {
-            let mapped = await_namespace(&mut child).and_then(|()| {
-                write_map("newuidmap", child.id(), geteuid().as_raw(), &users)?;
-                write_map("newgidmap", child.id(), getegid().as_raw(), &groups)
+            let mapped = await_namespace(&mut child, interrupt).and_then(|()| {
+                write_map("newuidmap", child.id(), geteuid().as_raw(), &users, interrupt)?;
+                write_map("newgidmap", child.id(), getegid().as_raw(), &groups, interrupt)
             });
             if let Err(error) = mapped {
                 kill(&mut child);
@@ -164,7 +170,7 @@ fn ranges(ids: Ids) -> Result<Vec<Range>, SourceError> {
 }
 
 /// Waits until the helper has left this process's user namespace; there is nothing to map before.
-fn await_namespace(child: &mut Child) -> Result<(), SourceError> {
+fn await_namespace(child: &mut Child, interrupt: &Interrupt) -> Result<(), SourceError> {
     let namespace = |who: &str| readlinkat(CWD, Path::new("/proc").join(who).join("ns/user"), Vec::new());
     let launcher = Way::NewUidMap.name();
     let ours = namespace("self").map_err(|errno| SourceError::Spawn { launcher, source: errno.into() })?;
@@ -176,13 +182,19 @@ fn await_namespace(child: &mut Child) -> Result<(), SourceError> {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(SourceError::Died { status: Some(status), stderr: output(child) });
         }
-        sleep(Duration::from_micros(200));
+        interrupt.sleep(STEP_PAUSE)?;
     }
     Err(SourceError::NoNamespace { waited: STEP_PATIENCE })
 }
 
 /// Runs newuidmap or newgidmap: id 0 is this user, and all subordinate ids follow.
-fn write_map(program: &'static str, pid: u32, own: u32, ranges: &[Range]) -> Result<(), SourceError> {
+fn write_map(
+    program: &'static str,
+    pid: u32,
+    own: u32,
+    ranges: &[Range],
+    interrupt: &Interrupt,
+) -> Result<(), SourceError> {
     let mut command = Command::new(program);
     command.args([pid.to_string(), "0".to_owned(), own.to_string(), "1".to_owned()]);
     let mut inside: u32 = 1;
@@ -195,9 +207,13 @@ fn write_map(program: &'static str, pid: u32, own: u32, ranges: &[Range]) -> Res
         ErrorKind::NotFound => SourceError::NoLauncher { launcher: program },
         _ => SourceError::Spawn { launcher: program, source },
     })?;
-    match await_exit(&mut child) {
-        Some(status) if status.success() => Ok(()),
-        status => {
+    match await_exit(&mut child, interrupt) {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Err(interrupted) => {
+            kill(&mut child);
+            Err(interrupted.into())
+        }
+        Ok(status) => {
             kill(&mut child);
             Err(SourceError::Unmappable { program, status, stderr: output(&mut child) })
         }
@@ -205,15 +221,15 @@ fn write_map(program: &'static str, pid: u32, own: u32, ranges: &[Range]) -> Res
 }
 
 /// None if it does not end.
-fn await_exit(child: &mut Child) -> Option<ExitStatus> {
+fn await_exit(child: &mut Child, interrupt: &Interrupt) -> Result<Option<ExitStatus>, Interrupted> {
     let deadline = Instant::now() + STEP_PATIENCE;
     while Instant::now() < deadline {
         if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
+            return Ok(Some(status));
         }
-        sleep(Duration::from_micros(200));
+        interrupt.sleep(STEP_PAUSE)?;
     }
-    None
+    Ok(None)
 }
 
 /// What a program printed that has ended. What it started may still hold the pipe, and is not waited for.

@@ -15,9 +15,12 @@ use rustix::io::Errno;
 use super::SourceError;
 use super::executable::Executable;
 use super::launcher::{self, Way};
+use crate::interrupt::{Hold, Interrupt};
 
 /// What is kept of its error output.
 const MAX_STDERR: usize = 4096;
+/// What a program gets for ending by itself after an interrupt.
+const LAST_PATIENCE: Duration = Duration::from_millis(100);
 /// A pipe holds at most a mebibyte (/proc/sys/fs/pipe-max-size) that was printed before the end.
 const MAX_LAST_READS: usize = (1 << 20) / MAX_STDERR;
 
@@ -28,23 +31,32 @@ pub(crate) struct Started {
     stderr: Option<ChildStderr>,
     said: VecDeque<u8>,
     ended: bool,
+    /// It must end before this process does.
+    _hold: Hold,
 }
 
 impl Started {
-    pub(super) fn start(way: Way, executable: &Executable, socket: OwnedFd) -> Result<Started, SourceError> {
-        let child = way.start(executable, socket)?;
-        Started::watch(child).map_err(|errno| SourceError::Spawn { launcher: way.name(), source: errno.into() })
+    pub(super) fn start(
+        way: Way,
+        executable: &Executable,
+        socket: OwnedFd,
+        interrupt: &Interrupt,
+    ) -> Result<Started, SourceError> {
+        let hold = interrupt.hold();
+        let child = way.start(executable, socket, interrupt)?;
+        Started::watch(child, hold).map_err(|errno| SourceError::Spawn { launcher: way.name(), source: errno.into() })
     }
 
     /// Starts a program that is no launcher with `socket` as its standard input.
     #[cfg(feature = "jsonrpc")]
-    pub(crate) fn program(words: &[String], socket: OwnedFd) -> std::io::Result<Started> {
-        Ok(Started::watch(launcher::start_program(words, socket)?)?)
+    pub(crate) fn program(words: &[String], socket: OwnedFd, interrupt: &Interrupt) -> std::io::Result<Started> {
+        let hold = interrupt.hold();
+        Ok(Started::watch(launcher::start_program(words, socket)?, hold)?)
     }
 
-    fn watch(mut child: Child) -> Result<Started, Errno> {
+    fn watch(mut child: Child, hold: Hold) -> Result<Started, Errno> {
         let stderr = child.stderr.take();
-        let started = Started { child, stderr, said: VecDeque::new(), ended: false };
+        let started = Started { child, stderr, said: VecDeque::new(), ended: false, _hold: hold };
         // On an error, dropping it ends it.
         started.stderr.as_ref().map_or(Ok(()), launcher::unblock)?;
         Ok(started)
@@ -79,8 +91,10 @@ impl Started {
         self.said.iter().copied().collect()
     }
 
-    /// Waits for the launcher, which ends after the helper, and kills it if it does not. The socket must be closed.
-    pub(crate) fn await_end(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for the launcher, which ends after the helper, and kills it if it does not, or if there is no time left for
+    /// waiting. The socket must be closed.
+    pub(crate) fn await_end(&mut self, patience: Duration, interrupt: &Interrupt) -> Option<ExitStatus> {
+        let patience = if interrupt.is_raised() { patience.min(LAST_PATIENCE) } else { patience };
         let deadline = Instant::now() + patience;
         let mut pause = Duration::from_micros(200);
         while Instant::now() < deadline {
@@ -94,7 +108,9 @@ impl Started {
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-        tracing::warn!(pid = self.child.id(), "a program that was started does not end; killing it");
+        if !interrupt.is_raised() {
+            tracing::warn!(pid = self.child.id(), "a program that was started does not end; killing it");
+        }
         self.kill();
         None
     }

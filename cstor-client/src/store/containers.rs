@@ -12,6 +12,7 @@ use super::StoreError;
 use super::json::{parse_id, parse_list};
 use super::layers::{IdMap, IdMaps};
 use crate::digest::ImageId;
+use crate::interrupt::Interrupt;
 
 /// One container, as the store knows it.
 #[derive(Debug)]
@@ -48,8 +49,8 @@ struct Metadata {
 }
 
 /// Parses the bytes of a containers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
-    parse_list(bytes, path, |json| container(json, path).map(Arc::new))
+pub(super) fn parse(bytes: &[u8], path: &Path, interrupt: &Interrupt) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+    parse_list(bytes, path, interrupt, |json| container(json, path).map(Arc::new))
 }
 
 fn container(json: Json, path: &Path) -> Result<ContainerRecord, StoreError> {

@@ -6,13 +6,21 @@ use std::path::PathBuf;
 use cstor_proto::{Escaped, InvalidId, LayerId, Refusal};
 use rustix::io::Errno;
 
+use crate::account::NoMemory;
 use crate::digest::{Digest, ImageId, InvalidDigest};
 use crate::error::{ErrorKind, kind_of_io};
+use crate::interrupt::Interrupted;
 
 /// A store could not be found, opened or read, or does not hold what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+    /// There is too little memory to begin.
+    #[error(transparent)]
+    Memory(#[from] NoMemory),
     /// The user has no home directory that a default could be derived from.
     #[error("uid {uid}: no HOME and no entry in the user database")]
     NoHome {
@@ -350,10 +358,12 @@ impl StoreError {
             | StoreError::ManifestList { .. }
             | StoreError::LayerStore { .. }
             | StoreError::NotAnImage { .. } => ErrorKind::Unsupported,
+            StoreError::Interrupted(_) => ErrorKind::Interrupted,
             StoreError::ForeignStore { .. } => ErrorKind::Permission,
-            StoreError::TooLarge { .. } | StoreError::TooDeep { .. } | StoreError::TooManyStores { .. } => {
-                ErrorKind::Limit
-            }
+            StoreError::Memory(_)
+            | StoreError::TooLarge { .. }
+            | StoreError::TooDeep { .. }
+            | StoreError::TooManyStores { .. } => ErrorKind::Limit,
             StoreError::Locked { .. } => ErrorKind::Busy,
             StoreError::Restless { .. } | StoreError::Vanished { .. } | StoreError::ImageVanished { .. } => {
                 ErrorKind::Changed
@@ -385,6 +395,7 @@ impl StoreError {
     /// What to do about it, where that is more than the class says.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         Some(match self {
+            StoreError::Memory(_) => "allow more memory",
             StoreError::NoHome { .. } => "set HOME, or name the store with --root",
             StoreError::ConfMissing { .. } => "correct or unset the environment variable that names it",
             StoreError::ConfSyntax { .. } => "correct it, or name the store with --root",

@@ -14,9 +14,12 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 
 use super::StoreError;
+use crate::interrupt::Interrupt;
 
 /// The largest JSON file that is read: 1 GiB is 2.5 million layers.
 const MAX_JSON: u64 = 1 << 30;
+/// What is read of a file between two looks at whether to stop.
+const PIECE: u64 = 16 << 20;
 
 /// Nothing is followed out of the root.
 pub(super) const BENEATH: ResolveFlags =
@@ -71,8 +74,8 @@ impl Root {
     }
 
     /// A JSON file's bytes, none if it is missing or empty: both mean an empty list to containers/storage.
-    pub(super) fn read_json(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.read(path, MAX_JSON) {
+    pub(super) fn read_json(&self, path: &str, interrupt: &Interrupt) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.read_until(path, MAX_JSON, interrupt) {
             Ok(bytes) if bytes.is_empty() => Ok(None),
             Ok(bytes) => Ok(Some(bytes)),
             Err(StoreError::Missing { .. }) => Ok(None),
@@ -82,6 +85,11 @@ impl Root {
 
     /// A regular file's bytes, at most `limit` of them.
     pub(super) fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.read_until(path, limit, &Interrupt::new())
+    }
+
+    /// The same of a file that may be large.
+    fn read_until(&self, path: &str, limit: u64, interrupt: &Interrupt) -> Result<Vec<u8>, StoreError> {
         let full = || self.path.join(path);
         let file = self.open_regular(path)?;
         let size = fstat(&file).map_err(|errno| StoreError::read(full(), errno))?.st_size as u64;
@@ -89,9 +97,14 @@ impl Root {
             return Err(StoreError::TooLarge { path: full(), limit });
         }
         let mut bytes = Vec::with_capacity(size as usize);
-        let read = File::from(file).take(limit).read_to_end(&mut bytes);
-        read.map_err(|source| StoreError::Open { path: full(), source })?;
-        Ok(bytes)
+        let mut file = File::from(file).take(limit);
+        loop {
+            interrupt.check()?;
+            let read = file.by_ref().take(PIECE).read_to_end(&mut bytes);
+            if read.map_err(|source| StoreError::Open { path: full(), source })? == 0 {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// Where a symlink leads to; none if there is none of this name.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::StoreError;
 use super::json::{parse_id, parse_list};
 use crate::digest::{Digest, ImageId};
+use crate::interrupt::Interrupt;
 
 /// One image, as a store knows it.
 #[derive(Debug)]
@@ -45,8 +46,13 @@ struct Json {
 }
 
 /// Parses the bytes of an images.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<ImageRecord>>, StoreError> {
-    parse_list(bytes, path, |json| record(json, root, path).map(Arc::new))
+pub(super) fn parse(
+    bytes: &[u8],
+    root: StoreIndex,
+    path: &Path,
+    interrupt: &Interrupt,
+) -> Result<Vec<Arc<ImageRecord>>, StoreError> {
+    parse_list(bytes, path, interrupt, |json| record(json, root, path).map(Arc::new))
 }
 
 fn record(json: Json, root: StoreIndex, path: &Path) -> Result<ImageRecord, StoreError> {

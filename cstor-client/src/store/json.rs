@@ -8,16 +8,18 @@ use cstor_proto::LayerId;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::StoreError;
+use crate::interrupt::Interrupt;
 
 /// Parses a list, and makes a record of each object before the next one is read: a list can have a million.
 /// `null` is an empty list, as for Go.
 pub(super) fn parse_list<T: DeserializeOwned, R>(
     bytes: &[u8],
     path: &Path,
+    interrupt: &Interrupt,
     record: impl FnMut(T) -> Result<R, StoreError>,
 ) -> Result<Vec<R>, StoreError> {
     let (mut records, mut refused) = (Vec::new(), None);
-    let list = List { record, records: &mut records, refused: &mut refused, of: PhantomData };
+    let list = List { record, records: &mut records, refused: &mut refused, interrupt, of: PhantomData };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = deserializer.deserialize_option(list).and_then(|()| deserializer.end());
     match (refused, parsed) {
@@ -32,6 +34,7 @@ struct List<'a, T, R, F> {
     records: &'a mut Vec<R>,
     /// Why no record could be made, which the parser cannot pass on.
     refused: &'a mut Option<StoreError>,
+    interrupt: &'a Interrupt,
     of: PhantomData<T>,
 }
 
@@ -52,7 +55,7 @@ impl<'de, T: DeserializeOwned, R, F: FnMut(T) -> Result<R, StoreError>> Visitor<
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         while let Some(object) = list.next_element()? {
-            match (self.record)(object) {
+            match self.interrupt.check().map_err(StoreError::from).and_then(|()| (self.record)(object)) {
                 Ok(record) => self.records.push(record),
                 Err(error) => {
                     *self.refused = Some(error);

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::json::{parse_id, parse_list};
 use super::{StoreError, big_data};
 use crate::digest::Digest;
+use crate::interrupt::Interrupt;
 
 /// One layer, as a store knows it.
 #[derive(Debug)]
@@ -81,8 +82,13 @@ struct Json {
 }
 
 /// Parses the bytes of a layers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
-    parse_list(bytes, path, |json| record(json, root, path).map(Arc::new))
+pub(super) fn parse(
+    bytes: &[u8],
+    root: StoreIndex,
+    path: &Path,
+    interrupt: &Interrupt,
+) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
+    parse_list(bytes, path, interrupt, |json| record(json, root, path).map(Arc::new))
 }
 
 fn record(json: Json, root: StoreIndex, path: &Path) -> Result<LayerRecord, StoreError> {

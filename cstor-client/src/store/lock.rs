@@ -6,7 +6,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -16,6 +15,7 @@ use rustix::io::{Errno, pread};
 
 use super::StoreError;
 use super::file::Root;
+use crate::interrupt::Interrupt;
 
 /// How long to wait for a writer: podman holds the lock for a whole `save` of a layer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ impl ReadLock {
     ///
     /// `None` where the file is missing or cannot be opened: a store on read-only media has none, and the
     /// JSON files are replaced by rename, so each of them is whole without it.
-    pub(super) fn take(root: &Root, path: &str) -> Result<Option<ReadLock>, StoreError> {
+    pub(super) fn take(root: &Root, path: &str, interrupt: &Interrupt) -> Result<Option<ReadLock>, StoreError> {
         let full = root.path().join(path);
         let file = match open(root, path) {
             Ok(file) => file,
@@ -47,7 +47,7 @@ impl ReadLock {
                 return Ok(None);
             }
         };
-        wait_for(&file, full)?;
+        wait_for(&file, full, interrupt)?;
         Ok(Some(ReadLock { file }))
     }
 
@@ -100,7 +100,7 @@ fn open(root: &Root, path: &str) -> Result<OwnedFd, Errno> {
     openat2(root.dir(), path, flags, Mode::empty(), beneath)
 }
 
-fn wait_for(file: &OwnedFd, path: PathBuf) -> Result<(), StoreError> {
+fn wait_for(file: &OwnedFd, path: PathBuf, interrupt: &Interrupt) -> Result<(), StoreError> {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -116,7 +116,7 @@ fn wait_for(file: &OwnedFd, path: PathBuf) -> Result<(), StoreError> {
         if Instant::now() >= deadline {
             return Err(StoreError::Locked { holder: holder(file), path });
         }
-        sleep(pause);
+        interrupt.sleep(pause)?;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

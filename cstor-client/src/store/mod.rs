@@ -28,6 +28,7 @@ mod warning;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cstor_proto::{LayerId, StoreIndex};
@@ -46,8 +47,10 @@ pub use podman_db::{ContainerState, ContainerStatus, ContainerStatuses};
 use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
 
+use crate::account::Account;
 use crate::container::{self, Container};
 use crate::image::{self, Image};
+use crate::interrupt::Interrupt;
 use crate::layer::{self, Layer};
 use crate::source::SharedHelper;
 use crate::target::Target;
@@ -81,6 +84,10 @@ pub(crate) struct Shared {
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     /// Who opens what this process may not; none: nobody.
     pub(crate) helper: Option<SharedHelper>,
+    /// What stops operations on the store.
+    pub(crate) interrupt: Interrupt,
+    /// What an operation may keep in memory of what an image chooses, in bytes; 0 for the default.
+    memory_limit: AtomicU64,
 }
 
 impl Storage {
@@ -124,7 +131,9 @@ impl Storage {
     pub(crate) fn open_with(location: &Location, helper: Option<SharedHelper>) -> Result<Storage, StoreError> {
         let roots = Roots::open(location)?;
         roots.first().map_or(Ok(()), driver::refuse_other_layouts)?;
-        Ok(Storage { shared: Arc::new(Shared { roots, snapshot: Mutex::new(None), helper }) })
+        let interrupt = helper.as_ref().map(SharedHelper::interrupt).unwrap_or_default();
+        let shared = Shared { roots, snapshot: Mutex::new(None), helper, interrupt, memory_limit: AtomicU64::new(0) };
+        Ok(Storage { shared: Arc::new(shared) })
     }
 
     /// What this and everything found in it share.
@@ -136,6 +145,20 @@ impl Storage {
     /// The path of the root, as it was given or found.
     pub fn root(&self) -> &Path {
         self.shared.roots.first().map_or(Path::new(""), Root::path)
+    }
+
+    /// What stops all operations on this store when it is raised, and everything found in it: from a signal handler or
+    /// another thread.
+    pub fn interrupt(&self) -> Interrupt {
+        self.shared.interrupt.clone()
+    }
+
+    /// How many bytes each operation that begins later may keep in memory of what an image or container chooses: names,
+    /// paths, link targets, attributes and headers. By default 256 MiB, and in any case at most half of what the process
+    /// may have (`RLIMIT_AS`, and the limit of its control group). An operation that would need more fails with
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit); so does any that would begin with less than 64 MiB.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.shared.memory_limit.store(bytes.max(1), Ordering::Relaxed);
     }
 
     /// All images, those of the root before those of additional stores, in the order of images.json.
@@ -236,18 +259,24 @@ impl Shared {
         self.roots.get(index)
     }
 
+    /// An account for one operation.
+    pub(crate) fn account(&self) -> Result<Account, StoreError> {
+        let limit = self.memory_limit.load(Ordering::Relaxed);
+        Ok(Account::open((limit > 0).then_some(limit))?)
+    }
+
     /// What the store says now.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let locks = Locks::take(&self.roots)?;
+        let locks = Locks::take(&self.roots, &self.interrupt)?;
         let version = snapshot::Version::of(&self.roots, &locks);
         let mut cached = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = cached.as_ref().filter(|snapshot| snapshot.version == version) {
             return Ok(Arc::clone(snapshot));
         }
-        let files = snapshot::Files::read(&self.roots)?;
+        let files = snapshot::Files::read(&self.roots, &self.interrupt)?;
         // Parsing takes longer than reading; podman must not wait for it.
         drop(locks);
-        let snapshot = Arc::new(files.parse(version)?);
+        let snapshot = Arc::new(files.parse(version, &self.interrupt)?);
         *cached = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
@@ -260,7 +289,7 @@ impl Shared {
     ) -> Result<T, StoreError> {
         for _ in 0..MAX_SNAPSHOTS {
             let snapshot = self.snapshot()?;
-            let locks = Locks::take(&self.roots)?;
+            let locks = Locks::take(&self.roots, &self.interrupt)?;
             if snapshot::Version::of(&self.roots, &locks) == snapshot.version {
                 return action(&snapshot);
             }
@@ -272,10 +301,10 @@ impl Shared {
     fn containers(&self) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
         let mut containers: Vec<Arc<ContainerRecord>> = Vec::new();
         let (lock, listings) = self.roots.container_listings();
-        let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file)).transpose()?;
+        let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file, &self.interrupt)).transpose()?;
         for Listing { dir, file, .. } in listings {
-            if let Some(bytes) = dir.read_json(file)? {
-                containers.extend(containers::parse(&bytes, &dir.path().join(file))?);
+            if let Some(bytes) = dir.read_json(file, &self.interrupt)? {
+                containers.extend(containers::parse(&bytes, &dir.path().join(file), &self.interrupt)?);
             }
         }
         Ok(containers)
@@ -304,11 +333,11 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    fn take(roots: &Roots) -> Result<Locks, StoreError> {
+    fn take(roots: &Roots, interrupt: &Interrupt) -> Result<Locks, StoreError> {
         let mut held = Vec::new();
         for file in ["overlay-layers/layers.lock", "overlay-images/images.lock"] {
             for root in roots.layered() {
-                held.extend(ReadLock::take(root, file)?);
+                held.extend(ReadLock::take(root, file, interrupt)?);
             }
         }
         Ok(Locks { held })

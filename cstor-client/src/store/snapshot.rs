@@ -13,6 +13,7 @@ use super::layers::LayerRecord;
 use super::lock::Token;
 use super::roots::Listing;
 use super::{Locks, Roots, StoreError, images, layers};
+use crate::interrupt::Interrupt;
 
 /// The layers and images of a store.
 #[derive(Debug)]
@@ -71,9 +72,9 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn read(roots: &Roots) -> Result<Files, StoreError> {
+    pub(super) fn read(roots: &Roots, interrupt: &Interrupt) -> Result<Files, StoreError> {
         let read = |Listing { dir, file, of }: Listing<'_>| -> Result<Option<Bytes>, StoreError> {
-            let bytes = dir.read_json(file)?;
+            let bytes = dir.read_json(file, interrupt)?;
             Ok(bytes.map(|bytes| Bytes { root: of, path: dir.path().join(file), bytes }))
         };
         let mut files = Files { layers: Vec::new(), images: Vec::new() };
@@ -86,15 +87,15 @@ impl Files {
         Ok(files)
     }
 
-    pub(super) fn parse(self, version: Version) -> Result<Snapshot, StoreError> {
+    pub(super) fn parse(self, version: Version, interrupt: &Interrupt) -> Result<Snapshot, StoreError> {
         let mut snapshot = Snapshot { version, images: Vec::new(), layers: Vec::new(), by_id: HashMap::new() };
         for file in self.layers {
-            for layer in layers::parse(&file.bytes, file.root, &file.path)? {
+            for layer in layers::parse(&file.bytes, file.root, &file.path, interrupt)? {
                 snapshot.add_layer(layer);
             }
         }
         for file in self.images {
-            let records = images::parse(&file.bytes, file.root, &file.path)?;
+            let records = images::parse(&file.bytes, file.root, &file.path, interrupt)?;
             snapshot.images.extend(records);
         }
         Ok(snapshot)

@@ -77,7 +77,10 @@ impl From<StoreError> for Failure {
 
 impl From<ExtractError> for Failure {
     fn from(error: ExtractError) -> Failure {
-        Failure::Library(Box::new(error.into()))
+        match error {
+            ExtractError::Hook(source) => Failure::Sandbox(source),
+            error => Failure::Library(Box::new(error.into())),
+        }
     }
 }
 

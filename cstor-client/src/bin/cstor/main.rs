@@ -9,6 +9,7 @@ mod as_owner;
 mod cmd;
 mod exit;
 mod sandbox;
+mod signals;
 mod socket;
 mod ui;
 
@@ -22,6 +23,9 @@ use args::{Args, Command, ContainerCommand, ImageCommand, LayerCommand};
 use exit::Failure;
 
 fn main() -> ExitCode {
+    if let Err(failure) = signals::catch() {
+        return exit::report(&failure, &[]);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return exit::usage(&error),
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = signals::caught().map_or(failure, Failure::Stopped);
             let images = failure.layer().map(|layer| cmd::whose::images_of_failure(&args, layer));
             exit::report(&failure, &images.unwrap_or_default())
         }

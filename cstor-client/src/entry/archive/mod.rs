@@ -13,12 +13,9 @@ use std::io::{self, Read};
 use crate::entry::assemble::{Extensions, combine, header};
 use crate::entry::sparse::{self, Extent, PaxMap};
 use crate::entry::ustar::{self, BLOCK, Fields};
-use crate::entry::{Content, Entry, Header, HeaderError, Kind, Member};
+use crate::entry::{Content, Entry, Header, HeaderError, Kind, MAX_HEADERS, Member};
 pub(super) use error::compression;
 pub use error::{ArchiveError, ArchiveProblem};
-
-/// All header bytes of one member: a GNU sparse map of a terabyte in pieces of a megabyte has 24.
-const MAX_HEADERS: usize = 32 << 20;
 
 /// Reads a tar from its beginning to its end.
 ///

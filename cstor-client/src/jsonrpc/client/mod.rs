@@ -10,8 +10,6 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +22,7 @@ use super::shapes::{
 };
 use super::wire::{Connection, Id, Limits, Message, Notification, Patience, Request};
 use crate::descriptors::descriptor_limit;
+use crate::interrupt::Interrupt;
 pub use at_once::SplitLayer;
 pub(super) use extract::extract;
 pub use layer::{LayerStream, Rebuilt};
@@ -58,7 +57,7 @@ impl Client {
     pub fn over(socket: impl Into<OwnedFd>) -> Client {
         let max_files = descriptor_limit().saturating_sub(OWN_DESCRIPTORS);
         let limits = Limits { message: MAX_ANSWER, files: max_files };
-        let connection = Connection::new(socket.into(), limits, Patience::default(), Arc::default());
+        let connection = Connection::new(socket.into(), limits, Patience::default(), Interrupt::new());
         Client { connection, max_files, last_id: 0, in_step: true }
     }
 
@@ -69,8 +68,8 @@ impl Client {
     }
 
     /// A flag that ends all waiting when it is set.
-    pub fn interrupt(mut self, flag: Arc<AtomicBool>) -> Client {
-        self.connection.set_interrupt(flag);
+    pub fn interrupt(mut self, interrupt: Interrupt) -> Client {
+        self.connection.set_interrupt(interrupt);
         self
     }
 

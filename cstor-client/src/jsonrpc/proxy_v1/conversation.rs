@@ -3,8 +3,6 @@
 //! What is asked, and what an answer means, is in `proxy_v1.rs`; what comes through a pipe in `pipe.rs`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ProxyV1Error;
+use crate::interrupt::Interrupt;
 use crate::source::{Started, said};
 
 /// The first request.
@@ -39,7 +38,7 @@ const END: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct ProxyOptions {
     patience: Duration,
-    interrupt: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl Default for ProxyOptions {
@@ -51,7 +50,7 @@ impl Default for ProxyOptions {
 impl ProxyOptions {
     /// With two minutes of patience.
     pub fn new() -> ProxyOptions {
-        ProxyOptions { patience: PATIENCE, interrupt: Arc::default() }
+        ProxyOptions { patience: PATIENCE, interrupt: Interrupt::new() }
     }
 
     /// How long the proxy may take for an answer, for a whole manifest or configuration, and between two pieces of a
@@ -62,8 +61,8 @@ impl ProxyOptions {
     }
 
     /// A flag that ends every wait when it is set.
-    pub fn interrupt(mut self, flag: Arc<AtomicBool>) -> ProxyOptions {
-        self.interrupt = flag;
+    pub fn interrupt(mut self, interrupt: Interrupt) -> ProxyOptions {
+        self.interrupt = interrupt;
         self
     }
 }
@@ -110,7 +109,7 @@ impl Conversation {
         unblocked
             .map_err(|errno| ProxyV1Error::Channel { program: program.clone(), source: ChannelError::Io(errno) })?;
         tracing::debug!(command = words.join(" "), "starting the image proxy");
-        let started = Started::program(words, theirs).map_err(|source| match source.kind() {
+        let started = Started::program(words, theirs, &options.interrupt).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => ProxyV1Error::NoProgram { program: program.clone() },
             _ => ProxyV1Error::Spawn { program: program.clone(), source },
         })?;
@@ -157,9 +156,7 @@ impl Conversation {
                 Err(ChannelError::Io(Errno::AGAIN)) => {}
                 sent => return sent.map_err(|error| self.broken(error)),
             }
-            if self.options.interrupt.load(Ordering::Relaxed) {
-                return Err(ProxyV1Error::Interrupted);
-            }
+            self.options.interrupt.check()?;
             if Instant::now() >= deadline {
                 return Err(self.silent(method));
             }
@@ -223,9 +220,7 @@ impl Conversation {
         deadline: Instant,
     ) -> Result<(), ProxyV1Error> {
         loop {
-            if self.options.interrupt.load(Ordering::Relaxed) {
-                return Err(ProxyV1Error::Interrupted);
-            }
+            self.options.interrupt.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
             let Some(fd) = pipe.or(self.channel.as_ref().map(AsFd::as_fd)) else { return Ok(()) };
             match poll_once(fd, &mut self.started, SLICE.min(left)) {
@@ -252,7 +247,7 @@ impl Conversation {
             return ProxyV1Error::Channel { program, source: error };
         }
         self.channel = None;
-        let status = self.started.await_end(END);
+        let status = self.started.await_end(END, &self.options.interrupt);
         ProxyV1Error::Ended { program, status, stderr: self.started.said() }
     }
 
@@ -262,7 +257,7 @@ impl Conversation {
             // No answer comes, and one that is gone needs no farewell; closing the socket ends the others too.
             let _ = self.send("Shutdown", &[]);
             self.channel = None;
-            self.started.await_end(END);
+            self.started.await_end(END, &self.options.interrupt);
             let stderr = self.started.said();
             if !stderr.is_empty() {
                 tracing::debug!(program = self.program, "the image proxy ended{}", said(&stderr));

@@ -9,8 +9,9 @@ use cstor_proto::{ChannelError, Escaped};
 use super::conversation::MAX_PACKET;
 use crate::chain::MAX_LAYERS;
 use crate::digest::Digest;
-use crate::entry::{ArchiveProblem, HeaderError};
+use crate::entry::ArchiveProblem;
 use crate::error::ErrorKind;
+use crate::interrupt::Interrupted;
 use crate::merge::MergeProblem;
 use crate::source::said;
 
@@ -264,8 +265,8 @@ pub enum ProxyV1Error {
         problem: MergeProblem,
     },
     /// The caller asked to stop.
-    #[error("the image proxy: interrupted")]
-    Interrupted,
+    #[error("the image proxy: {0}")]
+    Interrupted(#[from] Interrupted),
 }
 
 fn shown(text: &str) -> Escaped<'_> {
@@ -282,10 +283,8 @@ impl ProxyV1Error {
         use ProxyV1Error as E;
         match self {
             E::NoImage { .. } => ErrorKind::NotFound,
-            E::Version { .. }
-            | E::MediaType { .. }
-            | E::Compression { .. }
-            | E::Tar { problem: ArchiveProblem::Header(HeaderError::Type(_)), .. } => ErrorKind::Unsupported,
+            E::Version { .. } | E::MediaType { .. } | E::Compression { .. } => ErrorKind::Unsupported,
+            E::Tar { problem: ArchiveProblem::Header(error), .. } => error.kind(),
             E::Document { .. }
             | E::LayerCount { .. }
             | E::BlobSize { .. }
@@ -296,10 +295,9 @@ impl ProxyV1Error {
             | E::LongDocument { .. }
             | E::TooManyLayers { .. }
             | E::Channel { source: ChannelError::DescriptorsLost, .. }
-            | E::Tar { problem: ArchiveProblem::Header(HeaderError::LongExtension(_)), .. }
             | E::Member { problem: MergeProblem::TooDeep(_) | MergeProblem::TooMany(_), .. } => ErrorKind::Limit,
             E::Tar { .. } | E::Member { .. } => ErrorKind::Corrupt,
-            E::Interrupted => ErrorKind::Interrupted,
+            E::Interrupted(_) => ErrorKind::Interrupted,
             _ => ErrorKind::Failure,
         }
     }

@@ -96,7 +96,7 @@ impl Stream for Layer<'_> {
 /// The error of a proxy as one of an extraction.
 pub(super) fn failed(error: ProxyV1Error) -> ExtractError {
     match error {
-        ProxyV1Error::Interrupted => ExtractError::Interrupted,
+        ProxyV1Error::Interrupted(interrupted) => interrupted.into(),
         error => Error::from(error).into(),
     }
 }

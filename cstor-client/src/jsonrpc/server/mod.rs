@@ -14,8 +14,6 @@ mod peer;
 mod session;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -26,6 +24,7 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::wire::{Connection, Id, Limits, Patience, Rejection, WireError};
 use crate::flow;
+use crate::interrupt::Interrupt;
 use crate::store::Storage;
 use budget::{Budget, Share};
 use failure::Failure;
@@ -69,14 +68,14 @@ pub struct Server {
     storage: Storage,
     patience: Patience,
     connections: usize,
-    interrupt: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl Server {
     /// Serves this store; one with a helper where it was found through [`crate::ProxiedStorage`].
     pub fn new(storage: &Storage) -> Server {
-        let (storage, patience) = (storage.clone(), Patience::default());
-        Server { storage, patience, connections: MAX_CONNECTIONS, interrupt: Arc::default() }
+        let (storage, interrupt) = (storage.clone(), storage.interrupt());
+        Server { storage, patience: Patience::default(), connections: MAX_CONNECTIONS, interrupt }
     }
 
     /// How long to wait for clients.
@@ -91,8 +90,8 @@ impl Server {
     }
 
     /// A flag that ends the server when it is set, with what it sends at that moment cut short.
-    pub fn interrupt(self, flag: Arc<AtomicBool>) -> Server {
-        Server { interrupt: flag, ..self }
+    pub fn interrupt(self, interrupt: Interrupt) -> Server {
+        Server { interrupt, ..self }
     }
 
     /// Takes connections until it is interrupted. What is wrong with one of them concerns no other.
@@ -148,13 +147,13 @@ impl Server {
         let ended = Session::new(&self.storage, budget, peer.and_then(Peer::descriptor_limit), connection).serve();
         match ended {
             // An interrupt is how a server ends.
-            Err(WireError::Interrupted) => Ok(()),
+            Err(WireError::Interrupted(_)) => Ok(()),
             ended => ended,
         }
     }
 
     fn connection(&self, socket: OwnedFd) -> Connection {
-        Connection::new(socket, LIMITS, self.patience, Arc::clone(&self.interrupt))
+        Connection::new(socket, LIMITS, self.patience, self.interrupt.clone())
     }
 
     /// The next connection of this user; none when interrupted.
@@ -163,7 +162,7 @@ impl Server {
         // Where others accept at the same socket, one of them may be faster.
         fcntl_getfl(listener).and_then(|flags| fcntl_setfl(listener, flags | OFlags::NONBLOCK)).map_err(failed)?;
         let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(SLICE.subsec_nanos()) };
-        while !self.interrupt.load(Ordering::Relaxed) {
+        while !self.interrupt.is_raised() {
             let mut watched = [PollFd::new(listener, PollFlags::IN)];
             match poll(&mut watched, Some(&slice)) {
                 Ok(0) | Err(Errno::INTR) => continue,

@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,6 +20,7 @@ use serde::Serialize;
 
 use super::frame::Frame;
 use super::{MOST_IN_BATCH, Message, Patience, WireError};
+use crate::interrupt::Interrupt;
 
 /// How often a wait looks whether the caller wants to stop.
 const SLICE: Duration = Duration::from_millis(100);
@@ -45,7 +44,7 @@ pub(in crate::jsonrpc) struct Connection {
     socket: OwnedFd,
     limits: Limits,
     patience: Patience,
-    interrupt: Arc<AtomicBool>,
+    interrupt: Interrupt,
     /// Received bytes; those before `taken` belonged to messages that were given out.
     buffer: Vec<u8>,
     taken: usize,
@@ -63,7 +62,7 @@ impl Connection {
         socket: OwnedFd,
         limits: Limits,
         patience: Patience,
-        interrupt: Arc<AtomicBool>,
+        interrupt: Interrupt,
     ) -> Connection {
         Connection {
             socket,
@@ -83,7 +82,7 @@ impl Connection {
         self.patience = patience;
     }
 
-    pub(in crate::jsonrpc) fn set_interrupt(&mut self, interrupt: Arc<AtomicBool>) {
+    pub(in crate::jsonrpc) fn set_interrupt(&mut self, interrupt: Interrupt) {
         self.interrupt = interrupt;
     }
 
@@ -238,7 +237,7 @@ impl Connection {
     }
 
     fn check_interrupt(&self) -> Result<(), WireError> {
-        if self.interrupt.load(Ordering::Relaxed) { Err(WireError::Interrupted) } else { Ok(()) }
+        Ok(self.interrupt.check()?)
     }
 
     /// Whether the socket is ready before the deadline.
@@ -275,16 +274,15 @@ mod tests {
     #[test]
     fn an_interrupt_is_noticed_by_whoever_need_not_wait() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let stop = Arc::<AtomicBool>::default();
+        let stop = Interrupt::new();
         let limits = Limits { message: 100, files: 0 };
-        let connection =
-            |socket: UnixStream| Connection::new(socket.into(), limits, Patience::default(), Arc::clone(&stop));
+        let connection = |socket: UnixStream| Connection::new(socket.into(), limits, Patience::default(), stop.clone());
         let (mut ours, mut theirs) = (connection(ours), connection(theirs));
         let message = super::super::Notification::new("a", &(), 0);
         ours.send(&message, &[]).unwrap();
         assert_eq!(theirs.receive().unwrap().unwrap().method(), Some("a"));
-        stop.store(true, Ordering::Relaxed);
-        assert!(matches!(ours.send(&message, &[]), Err(WireError::Interrupted)));
-        assert!(matches!(theirs.receive(), Err(WireError::Interrupted)));
+        stop.raise();
+        assert!(matches!(ours.send(&message, &[]), Err(WireError::Interrupted(_))));
+        assert!(matches!(theirs.receive(), Err(WireError::Interrupted(_))));
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::error::ErrorKind;
+use crate::interrupt::Interrupted;
 
 /// A connection that cannot be used any more.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +96,8 @@ pub enum WireError {
         limit: usize,
     },
     /// The caller asked to stop.
-    #[error("interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 impl WireError {
@@ -104,7 +105,7 @@ impl WireError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             WireError::DescriptorsLost | WireError::TooMany { .. } | WireError::InFlight { .. } => ErrorKind::Limit,
-            WireError::Interrupted => ErrorKind::Interrupted,
+            WireError::Interrupted(_) => ErrorKind::Interrupted,
             _ => ErrorKind::Failure,
         }
     }
@@ -114,7 +115,7 @@ impl WireError {
             WireError::DescriptorsLost | WireError::TooMany { .. } | WireError::InFlight { .. } => {
                 "raise the limit (ulimit -n)"
             }
-            WireError::Interrupted => "nothing was left behind",
+            WireError::Interrupted(_) => "nothing was left behind",
             WireError::Socket(_) | WireError::Unwritable(_) => "see the cause above",
             _ => "see what the peer says, or report it there",
         }

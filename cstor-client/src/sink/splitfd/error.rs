@@ -181,11 +181,11 @@ impl SplitFdError {
             SplitFdError::LongChunk { .. }
             | SplitFdError::TooManyFiles { .. }
             | SplitFdError::TooManyStreams { .. }
-            | SplitFdError::Member { problem: MergeProblem::TooDeep(_) | MergeProblem::TooMany(_), .. }
-            | SplitFdError::Header { source: HeaderError::LongExtension(_), .. } => ErrorKind::Limit,
-            SplitFdError::Sparse { .. } | SplitFdError::Header { source: HeaderError::Type(_), .. } => {
-                ErrorKind::Unsupported
+            | SplitFdError::Member { problem: MergeProblem::TooDeep(_) | MergeProblem::TooMany(_), .. } => {
+                ErrorKind::Limit
             }
+            SplitFdError::Header { source, .. } => source.kind(),
+            SplitFdError::Sparse { .. } => ErrorKind::Unsupported,
             _ => ErrorKind::Corrupt,
         }
     }

@@ -126,3 +126,34 @@ impl ProxyCommand {
         }
     }
 }
+
+/// Takes a number of bytes, or of KiB, MiB or GiB with the letter of their unit: `512M`, `1G`.
+pub(crate) fn memory_size(text: &str) -> Result<u64, &'static str> {
+    const WHAT: &str = "a size is a number with K, M or G behind it, such as 512M, or a number of bytes";
+    let upper = text.to_ascii_uppercase();
+    let digits = upper.strip_suffix("IB").or(upper.strip_suffix('B')).unwrap_or(&upper);
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let unit = units.into_iter().find_map(|(letter, shift)| Some((digits.strip_suffix(letter)?, shift)));
+    let (digits, shift) = unit.unwrap_or((digits, 0));
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(WHAT);
+    }
+    let number = digits.parse::<u64>().map_err(|_| WHAT)?;
+    number.checked_mul(1 << shift).filter(|&bytes| bytes > 0).ok_or(WHAT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let table = [("1", 1), ("64k", 64 << 10), ("256M", 256 << 20), ("512MiB", 512 << 20), ("2GB", 2 << 30)];
+        for (text, bytes) in table {
+            assert_eq!(memory_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "0", "-1", "+1", "1T", "1.5G", "KM", "1KK5", "99999999999G", "M1"] {
+            assert!(memory_size(text).is_err(), "{text}");
+        }
+    }
+}

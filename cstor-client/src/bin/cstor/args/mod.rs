@@ -55,6 +55,10 @@ pub(crate) struct Store {
     /// Refuse a helper that is not confined by every layer of its sandbox.
     #[arg(long, global = true)]
     pub(crate) require_sandbox: bool,
+    /// How much memory may go to what an image or container chooses: names, paths, link targets, attributes, headers.
+    /// By default 256M, and never more than half of what the process may have.
+    #[arg(long, global = true, value_name = "SIZE", value_parser = memory_size)]
+    pub(crate) memory_limit: Option<u64>,
 }
 
 impl Store {

@@ -8,7 +8,8 @@ use cstor_client::{Escaped, Image};
 use super::{find_image, open_store};
 use crate::args::{CopyImage, Store};
 use crate::exit::Failure;
-use crate::ui::{count, output, size};
+use crate::ui::stdout::Stdout;
+use crate::ui::{count, size};
 
 pub(crate) fn run(store: &Store, args: &CopyImage) -> Result<(), Failure> {
     let compression = Compression::from(args.compress);
@@ -30,7 +31,7 @@ pub(crate) fn run(store: &Store, args: &CopyImage) -> Result<(), Failure> {
     let image = find_image(&storage, &args.image)?;
     let copier = Copier::new().compression(compression);
     let report = if args.destination.is_stream() {
-        copier.stream(&image, &args.destination, output::stdout()?)?
+        copier.stream(&image, &args.destination, Stdout::open(storage.interrupt())?)?
     } else {
         copier.copy(&image, &args.destination)?
     };

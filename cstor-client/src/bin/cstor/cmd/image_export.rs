@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal};
 use super::{find, open_store};
 use crate::args::{ExportImage, Store};
 use crate::exit::Failure;
-use crate::ui::output::{self, NewFile};
+use crate::ui::output::NewFile;
+use crate::ui::stdout::Stdout;
 
 pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
     let storage = open_store(store)?;
@@ -18,7 +19,7 @@ pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
         _ => {
-            target.export(output::stdout()?)?;
+            target.export(Stdout::open(storage.interrupt())?)?;
             Ok(())
         }
     }

@@ -1,14 +1,14 @@
 //! `cstor layer export`.
 
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IsTerminal};
 
-use cstor_client::{Layer, Verify};
+use cstor_client::Verify;
 
 use super::open_store;
 use crate::args::{Export, Store, VerifyHow};
 use crate::exit::Failure;
-use crate::ui::output::{self, NewFile};
+use crate::ui::output::NewFile;
+use crate::ui::stdout::{Inherited, Stdout};
 
 pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
     let storage = open_store(store)?;
@@ -16,19 +16,29 @@ pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
             let file = NewFile::create(path)?;
-            export(&layer, args.verify, file.writer()).map_err(|failure| file.explain(failure))?;
+            let written = match checked(args.verify) {
+                Some(verify) => layer.export(file.writer(), verify),
+                None => layer.export_unchecked(file.writer()),
+            };
+            written.map_err(|error| file.explain(error.into()))?;
             file.publish()
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
-        _ => export(&layer, args.verify, output::stdout()?),
+        _ => {
+            match checked(args.verify) {
+                Some(verify) => layer.export(Stdout::open(storage.interrupt())?, verify)?,
+                None => layer.export_unchecked(Inherited::open()?)?,
+            };
+            Ok(())
+        }
     }
 }
 
-fn export(layer: &Layer, verify: VerifyHow, out: impl Write + AsFd) -> Result<(), Failure> {
-    match verify {
-        VerifyHow::Digest => layer.export(out, Verify::Digest)?,
-        VerifyHow::Crc => layer.export(out, Verify::Crc)?,
-        VerifyHow::None => layer.export_unchecked(out)?,
-    };
-    Ok(())
+/// How far it is to be checked, if it is.
+fn checked(how: VerifyHow) -> Option<Verify> {
+    match how {
+        VerifyHow::Digest => Some(Verify::Digest),
+        VerifyHow::Crc => Some(Verify::Crc),
+        VerifyHow::None => None,
+    }
 }

@@ -25,6 +25,7 @@ use cstor_client::{Config, Image, Location, ProxiedStorage, Storage, Target};
 
 use crate::args::Store;
 use crate::exit::Failure;
+use crate::signals;
 use crate::ui::short;
 
 /// An image's configuration; none for one of schema 1. A damaged one is an error.
@@ -66,11 +67,22 @@ pub(crate) fn find_image(storage: &Storage, reference: &str) -> Result<Image, Fa
 
 /// Opens the store that was named, or the one that podman uses.
 pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
+    let storage = open_quietly(store)?;
+    signals::stop(&storage.interrupt())?;
+    Ok(storage)
+}
+
+/// The same, without signals ending what is done with it.
+pub(crate) fn open_quietly(store: &Store) -> Result<ProxiedStorage, Failure> {
     let helper = store.helper_options();
-    Ok(match location(store) {
+    let storage = match location(store) {
         Some(location) => ProxiedStorage::open_at(&location, helper)?,
         None => ProxiedStorage::discover(helper)?,
-    })
+    };
+    if let Some(limit) = store.memory_limit {
+        storage.limit_memory(limit);
+    }
+    Ok(storage)
 }
 
 /// The store that was named.

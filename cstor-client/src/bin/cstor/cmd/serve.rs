@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use cstor_client::Error;
 use cstor_client::jsonrpc::{RpcError, Server, WireError};
 
-use super::extract::Stop;
-use super::open_store;
+use super::open_quietly;
 use crate::args::{Serve, Store};
 use crate::exit::Failure;
+use crate::signals;
 use crate::socket::{self, Inherited, SocketFile};
 
 pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
@@ -18,10 +18,10 @@ pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
     }
     // Before anything of our own has a number that could be given by mistake.
     let inherited = if args.socket.is_none() { Some(socket::inherited(args.fd)?) } else { None };
-    let storage = open_store(store)?;
+    let storage = open_quietly(store)?;
     let server = Server::new(&storage).connections(args.connections).interrupt(storage.interrupt());
     // A signal is how a server ends.
-    let _stop = Stop::on_signals(&storage.interrupt())?;
+    signals::finish(&storage.interrupt())?;
     let serve = |listener: BorrowedFd<'_>| if args.once { server.serve_once(listener) } else { server.serve(listener) };
     let served = match (inherited, &args.socket) {
         (Some(Inherited::Listening(listener)), _) => serve(listener.as_fd()),

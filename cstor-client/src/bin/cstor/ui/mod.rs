@@ -4,6 +4,7 @@ pub(crate) mod json;
 pub(crate) mod log;
 pub(crate) mod output;
 pub(crate) mod progress;
+pub(crate) mod stdout;
 pub(crate) mod table;
 mod time;
 

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use cstor_client::Error;
@@ -14,11 +14,6 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat,
 use rustix::io::Errno;
 
 use crate::exit::Failure;
-
-/// Standard output without the buffer for lines that Rust puts before it.
-pub(crate) fn stdout() -> Result<File, Failure> {
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
-}
 
 /// A file under a temporary name beside its own, which dropping it removes.
 #[derive(Debug)]
