@@ -47,6 +47,7 @@ mod store;
 mod target;
 mod tarsplit;
 pub mod toc;
+mod threads;
 
 pub use container::{Change, ChangeKind, Container};
 pub use cstor_proto::{Escaped, LayerId};

@@ -20,6 +20,7 @@ use crate::chain::{Chain, ChainLayer};
 use crate::error::Error;
 use crate::layer::{ContentProblem, ReadError};
 use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, SharedHelper, worth_asking};
+use crate::threads::start_helpers;
 
 /// Directories that a thread takes at a time.
 const DIRS_A_TURN: usize = 16;
@@ -87,7 +88,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
             result
         };
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let others = start_helpers(scope, threads.saturating_sub(1), &work);
             let mut result = work();
             for other in others {
                 let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
