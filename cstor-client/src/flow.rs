@@ -10,7 +10,7 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
-use crate::chain::ChainLayer;
+use crate::chain::{Chain, ChainLayer};
 use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
 use crate::entry::{Content, Entry, Header, Member};
@@ -166,10 +166,10 @@ impl AsFd for OpenContents<'_> {
     }
 }
 
-/// Passes all entries of a layer to a sink.
+/// Passes all entries of a layer of a chain to a sink.
 pub(crate) fn pump<S: EntrySink>(
     mut entries: Entries,
-    layer: &ChainLayer,
+    (chain, layer): (&Chain, &ChainLayer),
     source: &mut dyn FileSource,
     mut sink: S,
 ) -> Result<S::Output, Error> {
@@ -192,7 +192,7 @@ pub(crate) fn pump<S: EntrySink>(
             wanted += usize::from(is_wanted(&sink, &entry));
             waiting.push_back(entry);
         }
-        deliver(&mut waiting, layer, source, &mut sink)?;
+        deliver(&mut waiting, (chain, layer), source, &mut sink)?;
     }
     Ok(sink.finish()?)
 }
@@ -210,7 +210,7 @@ fn is_wanted<S: EntrySink>(sink: &S, entry: &Entry) -> bool {
 /// Opens what a window of entries needs, and passes them on in order.
 fn deliver<S: EntrySink>(
     waiting: &mut VecDeque<Entry>,
-    layer: &ChainLayer,
+    (chain, layer): (&Chain, &ChainLayer),
     source: &mut dyn FileSource,
     sink: &mut S,
 ) -> Result<(), Error> {
@@ -238,7 +238,7 @@ fn deliver<S: EntrySink>(
             Some(content) => match opened
                 .next()
                 .unwrap_or(Err(Refusal::NotFound))
-                .map_err(|refusal| ContentProblem::refused(content, refusal))
+                .map_err(|refusal| chain.unopened(layer, Some(content), refusal))
                 .and_then(|file| OpenContents::new(file, content, layer.record.id, name))
             {
                 Ok(contents) => Some(contents),

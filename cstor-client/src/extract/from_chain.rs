@@ -185,10 +185,8 @@ impl<'p, 'a> FromChain<'p, 'a> {
         }
     }
 
-    /// A file that cannot be opened is damage, unless its layer has been removed meanwhile.
     fn unreadable(&self, layer: &ChainLayer, file: &File<'_>, refusal: Refusal) -> ExtractError {
-        let gone = refusal == Refusal::NotFound && self.chain.has_lost(layer);
-        self.damaged(file, if gone { ContentProblem::Vanished } else { ContentProblem::refused(file.content, refusal) })
+        self.damaged(file, self.chain.unopened(layer, Some(file.content), refusal))
     }
 }
 
