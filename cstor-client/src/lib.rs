@@ -34,6 +34,7 @@ pub mod fuzzing {
     pub use crate::source::take_answer;
 }
 pub mod helper;
+mod host_xattrs;
 mod image;
 #[cfg(feature = "jsonrpc")]
 pub mod jsonrpc;
@@ -46,8 +47,8 @@ mod source;
 mod store;
 mod target;
 mod tarsplit;
-pub mod toc;
 mod threads;
+pub mod toc;
 
 pub use container::{Change, ChangeKind, Container};
 pub use cstor_proto::{Escaped, LayerId};

@@ -12,8 +12,8 @@ use crate::chain::Chain;
 use crate::contents;
 use crate::entry::Time;
 use crate::error::Error;
-use crate::extract::belongs_to_host;
 use crate::flow::OpenContents;
+use crate::host_xattrs::is_left_out_of_tars;
 use crate::merge::{FinalTree, InodeKind, Meta, TreeEntry};
 use crate::sink::SinkError;
 
@@ -147,7 +147,7 @@ fn fill(header: &mut Header, records: &mut Records, meta: &Meta, size: u64, with
     header.set_gid(records.number(b"gid", meta.gid, MAX_ID));
     header.set_size(records.number(b"size", size, MAX_SIZE));
     header.set_mtime(records.time(meta.mtime));
-    let mut xattrs: Vec<_> = meta.xattrs.iter().filter(|xattr| !belongs_to_host(&xattr.name)).collect();
+    let mut xattrs: Vec<_> = meta.xattrs.iter().filter(|xattr| !is_left_out_of_tars(&xattr.name)).collect();
     xattrs.sort_by(|a, b| a.name.cmp(&b.name));
     if with_xattrs {
         for xattr in xattrs {
