@@ -16,7 +16,7 @@ pub(crate) use tar::TarSink;
 pub(crate) use toc::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;
 
-use crate::error::{ErrorKind, ReadError};
+use crate::error::{ErrorKind, ReadError, destination_kind};
 
 /// A sink could not take a member, or not complete its output.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ impl SinkError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             SinkError::Read(error) => error.kind(),
-            SinkError::Write(_) => ErrorKind::Destination,
+            SinkError::Write(error) => destination_kind(error),
             SinkError::SplitFd(error) => error.kind(),
             SinkError::Thread => ErrorKind::Failure,
         }
