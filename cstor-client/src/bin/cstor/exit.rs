@@ -150,7 +150,7 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
         Failure::Sandbox(error) => {
             (1, format!("the sandbox: cannot be entered: {error}: report this, or use --no-sandbox"))
         }
-        Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
+        Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}: report this")),
         Failure::Stopped(signal) => (
             128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
             "interrupted: nothing was left behind".to_owned(),
@@ -212,8 +212,10 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
 /// Prints what clap has to say: help to standard output, errors as one line.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report(&Failure::Output(error), &[]),
+        };
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = writeln!(io::stderr(), "cstor: error: command line: a command is missing: see cstor --help");
