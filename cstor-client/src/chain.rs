@@ -11,7 +11,9 @@ use cstor_proto::{LayerDir, LayerId, Refusal, RelPath, StoreIndex};
 use crate::account::Account;
 use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
+use crate::entry::Content;
 use crate::interrupt::Interrupt;
+use crate::layer::ContentProblem;
 use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 
@@ -174,9 +176,14 @@ impl Chain {
         self.account = account.unwrap_or(self.account.clone());
     }
 
-    /// Whether podman has removed a layer of the chain since it was opened.
-    pub(crate) fn has_lost(&self, layer: &ChainLayer) -> bool {
-        is_lost(&self.shared, &layer.record)
+    /// What it means that contents of a layer cannot be opened. A file that is missing is damage, unless podman has
+    /// removed its layer since the chain was opened. `content` is `None` where nothing is known but a name.
+    pub(crate) fn unopened(&self, layer: &ChainLayer, content: Option<Content>, refusal: Refusal) -> ContentProblem {
+        match (refusal, content) {
+            (Refusal::NotFound, _) if is_lost(&self.shared, &layer.record) => ContentProblem::Vanished,
+            (refusal, Some(content)) => ContentProblem::refused(content, refusal),
+            (refusal, None) => ContentProblem::Refused(refusal),
+        }
     }
 
     /// Takes the description of the layer at `place`; none if it was not opened with the others.
@@ -298,7 +305,20 @@ fn part_error(record: &LayerRecord, part: LayerPart, refusal: Refusal) -> StoreE
     StoreError::LayerPart { layer: record.id, part, refusal }
 }
 
+/// The table of contents of a layer, of which the same holds as of its contents.
+pub(crate) fn open_toc(shared: &Shared, record: &LayerRecord) -> Result<OwnedFd, StoreError> {
+    match shared.open_toc(record) {
+        Err(StoreError::Missing { .. }) if is_lost(shared, record) => Err(StoreError::Vanished { layer: record.id }),
+        opened => opened,
+    }
+}
+
+/// Whether podman has removed a layer since its record was read, or is about to: it marks the record as incomplete,
+/// removes the files, and then the record (containers/storage layers.go, `deleteInternal`). A store that cannot be
+/// read any more has lost it too.
 fn is_lost(shared: &Shared, record: &LayerRecord) -> bool {
-    let same = |now: &Arc<LayerRecord>| now.created == record.created && now.diff_digest == record.diff_digest;
+    let same = |now: &Arc<LayerRecord>| {
+        !now.incomplete && now.created == record.created && now.diff_digest == record.diff_digest
+    };
     !shared.snapshot().is_ok_and(|snapshot| snapshot.layer(record.id).is_some_and(same))
 }

@@ -123,6 +123,7 @@ impl Error {
             Error::Sink(SinkError::Read(error)) => error.advice(),
             Error::Merge(error) => error.advice(),
             Error::Sink(SinkError::Memory(_)) => Some(MEMORY_ADVICE),
+            Error::Sink(SinkError::Write(error)) => Some(destination_advice(error)),
             Error::Sink(_) => None,
             Error::Source(error) => error.advice(),
             Error::Extract(error) => error.advice(),
@@ -146,7 +147,7 @@ impl Error {
             ErrorKind::Helper => "try `podman unshare true`, or -v for details",
             ErrorKind::Busy => "try again later",
             ErrorKind::Changed => "try again",
-            ErrorKind::Destination => "choose another destination, or make room there",
+            ErrorKind::Destination => "choose another destination",
             ErrorKind::Limit => "raise the limit that is named (for descriptors: ulimit -n)",
             ErrorKind::Interrupted => "nothing was left behind",
         })
@@ -178,5 +179,57 @@ pub(crate) fn kind_of_io(error: &io::Error) -> ErrorKind {
         Some(Errno::MFILE | Errno::NFILE | Errno::TOOBIG) => ErrorKind::Limit,
         Some(Errno::IO) => ErrorKind::Corrupt,
         _ => ErrorKind::Failure,
+    }
+}
+
+/// The class of an error number of the file system that is written to.
+pub fn destination_kind(error: &io::Error) -> ErrorKind {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => ErrorKind::Limit,
+        _ => ErrorKind::Destination,
+    }
+}
+
+/// What the user can do where something cannot be written, by what the kernel said.
+pub fn destination_advice(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC) => "make room there, or choose another destination",
+        Some(Errno::DQUOT) => "make room within your quota there, or choose another destination",
+        Some(Errno::FBIG) => "raise the limit of file sizes (ulimit -f), or choose another file system",
+        Some(Errno::ROFS) => "choose a destination on a file system that is not mounted read-only",
+        Some(Errno::ACCESS | Errno::PERM) => "choose a destination that you may write to",
+        Some(Errno::NOENT) => "make the directory that it is to be in first, or choose another destination",
+        Some(Errno::NOTDIR) => "choose a path that leads through directories",
+        Some(Errno::ISDIR) => "name a file, not a directory",
+        Some(Errno::LOOP) => "name the directory itself, not a symbolic link",
+        Some(Errno::EXIST | Errno::NOTEMPTY) => "choose a name that is not taken",
+        Some(Errno::NAMETOOLONG) => "choose a shorter path, or a file system that takes longer names",
+        Some(Errno::MLINK) => "choose a file system that takes more hard links to one file",
+        Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::RANGE | Errno::ILSEQ) => {
+            "choose a file system that can hold it"
+        }
+        Some(Errno::BUSY | Errno::TXTBSY) => "choose another destination, or end what uses this one",
+        Some(Errno::IO | Errno::STALE | Errno::TIMEDOUT) => "see whether the disk or its server is well (dmesg)",
+        Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n)",
+        Some(Errno::NOMEM) => "try again with more memory",
+        _ => "choose another destination",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever follows the advice must get further, so room is asked for where room is missing, and nowhere else.
+    #[test]
+    fn advice_is_true_for_the_error_that_it_is_given_for() {
+        for number in 1..=133 {
+            let error = io::Error::from_raw_os_error(number);
+            let advice = destination_advice(&error);
+            let about_room = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error).contains(&number);
+            assert_eq!(advice.contains("make room"), about_room, "{error}: {advice}");
+            assert_eq!(advice.contains("ulimit -n"), destination_kind(&error) == ErrorKind::Limit && number != 12);
+        }
+        assert_eq!(destination_advice(&io::Error::other("not the kernel")), "choose another destination");
     }
 }

@@ -10,7 +10,7 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
-use crate::chain::ChainLayer;
+use crate::chain::{Chain, ChainLayer};
 use crate::descriptors::descriptor_limit;
 use crate::digest::Digest;
 use crate::entry::{Content, Entry, Header, Member};
@@ -175,13 +175,12 @@ impl AsFd for OpenContents<'_> {
     }
 }
 
-/// Passes all entries of a layer to a sink.
+/// Passes all entries of a layer of a chain to a sink.
 pub(crate) fn pump<S: EntrySink>(
     mut entries: Entries,
-    layer: &ChainLayer,
+    (chain, layer): (&Chain, &ChainLayer),
     source: &mut dyn FileSource,
     mut sink: S,
-    interrupt: &Interrupt,
 ) -> Result<S::Output, Error> {
     if S::EXACT
         && let Some(problem) = entries.inexact()
@@ -194,7 +193,7 @@ pub(crate) fn pump<S: EntrySink>(
     while !ended {
         let (mut wanted, mut bytes) = (0, 0);
         while wanted < window && bytes < MAX_WAITING {
-            interrupt.check()?;
+            chain.interrupt().check()?;
             let Some(entry) = entries.next().transpose()? else {
                 ended = true;
                 break;
@@ -203,7 +202,7 @@ pub(crate) fn pump<S: EntrySink>(
             wanted += usize::from(is_wanted(&sink, &entry));
             waiting.push_back(entry);
         }
-        deliver(&mut waiting, layer, source, &mut sink, interrupt)?;
+        deliver(&mut waiting, (chain, layer), source, &mut sink)?;
     }
     Ok(sink.finish()?)
 }
@@ -221,10 +220,9 @@ fn is_wanted<S: EntrySink>(sink: &S, entry: &Entry) -> bool {
 /// Opens what a window of entries needs, and passes them on in order.
 fn deliver<S: EntrySink>(
     waiting: &mut VecDeque<Entry>,
-    layer: &ChainLayer,
+    (chain, layer): (&Chain, &ChainLayer),
     source: &mut dyn FileSource,
     sink: &mut S,
-    interrupt: &Interrupt,
 ) -> Result<(), Error> {
     let read_error =
         |name: &[u8], problem: ReadProblem| ReadError { layer: layer.record.id, name: Some(name.to_vec()), problem };
@@ -250,8 +248,8 @@ fn deliver<S: EntrySink>(
             Some(content) => match opened
                 .next()
                 .unwrap_or(Err(Refusal::NotFound))
-                .map_err(|refusal| ContentProblem::refused(content, refusal))
-                .and_then(|file| OpenContents::new(file, content, layer.record.id, name, interrupt))
+                .map_err(|refusal| chain.unopened(layer, Some(content), refusal))
+                .and_then(|file| OpenContents::new(file, content, layer.record.id, name, chain.interrupt()))
             {
                 Ok(contents) => Some(contents),
                 Err(problem) => {

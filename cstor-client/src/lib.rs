@@ -35,6 +35,7 @@ pub mod fuzzing {
     pub use crate::source::take_answer;
 }
 pub mod helper;
+mod host_xattrs;
 mod image;
 pub mod interrupt;
 #[cfg(feature = "jsonrpc")]
@@ -48,6 +49,7 @@ mod source;
 mod store;
 mod target;
 mod tarsplit;
+mod threads;
 pub mod toc;
 
 pub use container::{Change, ChangeKind, Container};

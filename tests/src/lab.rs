@@ -3,6 +3,7 @@
 //! without touching any store. It prepares nothing itself; without a lab a test says so and passes, except under
 //! `CSTOR_REQUIRE_ALL=1`.
 
+use crate::built;
 use crate::run::{self, Ended};
 use crate::tree::{self, Listing};
 use std::collections::BTreeMap;
@@ -96,12 +97,10 @@ impl Lab {
     /// Copies what cargo built to where the user can reach it (a target directory below /root is closed to others).
     /// Each file is replaced by a rename, because another test executable may be running the old one.
     fn install(&self) -> std::io::Result<PathBuf> {
-        let built = std::env::current_exe()?;
-        let built = built.ancestors().nth(2).expect("target/PROFILE/deps/NAME");
         let place = self.place("CSTOR_LAB").join("bin");
         fs::create_dir_all(&place)?;
         for name in ["cstor", "cstor-helper", "cstor-lab-rpc", "cstor-lab-sandbox", "cstor-lab-tree"] {
-            let (from, to) = (built.join(name), place.join(name));
+            let (from, to) = (built::program(name), place.join(name));
             let fresh = fs::metadata(&from).map_err(|e| std::io::Error::new(e.kind(), format!("{name}: {e}")))?;
             let same = |old: fs::Metadata| old.len() == fresh.len() && old.modified().ok() == fresh.modified().ok();
             if fs::metadata(&to).is_ok_and(same) {

@@ -14,7 +14,7 @@ use cstor_proto::LayerId;
 
 use crate::chain::Chain;
 use crate::digest::ImageId;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::layer::Layer;
 use crate::merge::FinalTree;
 use crate::rootfs;
@@ -67,7 +67,7 @@ impl Container {
 
     /// Its layers, the base first and the one that it writes to last.
     pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
-        let records = Chain::records(&*self.shared.snapshot()?, Some(self.record.layer))?;
+        let records = self.unless_gone(Chain::records(&*self.shared.snapshot()?, Some(self.record.layer)))?;
         Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
     }
 
@@ -99,7 +99,17 @@ impl Container {
 
     /// Opens its layers for reading.
     pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
-        Chain::open(&self.shared, Some(self.record.layer), |_| Ok(()))
+        self.unless_gone(Chain::open(&self.shared, Some(self.record.layer), |_| Ok(())))
+    }
+
+    /// A layer that is missing is no damage if podman has removed the container since it was found.
+    fn unless_gone<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        match read {
+            Err(error) if error.kind() == ErrorKind::Corrupt && !self.shared.has_container(&self.record)? => {
+                Err(StoreError::Vanished { layer: self.record.layer })
+            }
+            read => read,
+        }
     }
 }
 

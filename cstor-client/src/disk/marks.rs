@@ -6,6 +6,7 @@
 //! `userxattr`: in a user namespace. Only those of the store's own kind count, since anybody in a container can set the
 //! other ones. fuse-overlayfs without rights to make devices uses files with the names of AUFS.
 
+use crate::host_xattrs::{TRUSTED_OVERLAY, USER_OVERLAY};
 use crate::source::seen::in_a_namespace;
 
 /// The kind of marks of a store.
@@ -18,14 +19,12 @@ pub(super) struct Marks {
 
 /// fuse-overlayfs main.c, `XATTR_OPAQUE` and `OPAQUE_XATTR`.
 const FUSE_OPAQUE: &[u8] = b"user.fuseoverlayfs.opaque";
-const TRUSTED: &[u8] = b"trusted.overlay.";
-const USER: &[u8] = b"user.overlay.";
 
 impl Marks {
     /// Those of a store that this process reads.
     pub(super) fn of_store(fuse: bool) -> Marks {
         let root_of_host = rustix::process::geteuid().is_root() && !in_a_namespace();
-        Marks { prefix: if root_of_host { TRUSTED } else { USER }, fuse }
+        Marks { prefix: if root_of_host { TRUSTED_OVERLAY } else { USER_OVERLAY }, fuse }
     }
 
     fn own<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
@@ -51,9 +50,4 @@ impl Marks {
     pub(super) fn is_metacopy(&self, names: &[Vec<u8>]) -> bool {
         names.iter().any(|name| self.own(name) == Some(b"metacopy"))
     }
-}
-
-/// Whether an attribute is of the driver's own bookkeeping, not the container's.
-pub(super) fn is_bookkeeping(name: &[u8]) -> bool {
-    [TRUSTED, USER, b"user.fuseoverlayfs.", b"user.containers.override_"].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::DiskError;
 use super::attributes::{Attributes, portable_capability};
-use super::marks::{Marks, is_bookkeeping};
+use super::marks::Marks;
 use super::overridden::{self, Overridden, StoodFor};
 use super::owners::Owners;
 use crate::account::Charge;
@@ -20,6 +20,7 @@ use crate::chain::{Chain, ChainLayer, ContentsDir};
 use crate::descriptors::descriptor_limit;
 use crate::entry::{Content, Header, Kind, Member, Time, Xattr};
 use crate::error::Error;
+use crate::host_xattrs::belongs_to_driver;
 use crate::interrupt::Interrupt;
 use crate::layer::{ReadError, ReadProblem};
 use crate::merge::{is_marker, join, split};
@@ -332,7 +333,7 @@ impl Walk<'_> {
                 let owners = &self.owners;
                 let value = portable_capability(&value, |uid| owners.is_root(uid));
                 carried.extend(value.map(|value| Xattr { name: name.clone(), value }));
-            } else if name.starts_with(b"user.") && !is_bookkeeping(name) {
+            } else if name.starts_with(b"user.") && !belongs_to_driver(name) {
                 let value = self.value(path, at, seen, name)?;
                 charge.add(value.len()).map_err(|limit| self.error(path, DiskError::Memory(limit)))?;
                 carried.push(Xattr { name: name.clone(), value });

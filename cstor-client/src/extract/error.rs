@@ -7,7 +7,7 @@ use cstor_proto::Escaped;
 use rustix::io::Errno;
 
 use super::report::Losses;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, destination_advice, destination_kind};
 use crate::interrupt::Interrupted;
 use crate::sink::splitfd::SplitFdError;
 use crate::source::SourceError;
@@ -105,10 +105,7 @@ impl ExtractError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             ExtractError::Image(error) => error.kind(),
-            ExtractError::Destination { source, .. } => match Errno::from_io_error(source) {
-                Some(Errno::MFILE | Errno::NFILE) => ErrorKind::Limit,
-                _ => ErrorKind::Destination,
-            },
+            ExtractError::Destination { source, .. } => destination_kind(source),
             ExtractError::Occupied { .. } | ExtractError::NoReflink { .. } => ErrorKind::Destination,
             ExtractError::Lossy(_) | ExtractError::Device { .. } => ErrorKind::Unsupported,
             ExtractError::DevicesNeedRoot | ExtractError::Owner { .. } => ErrorKind::Permission,
@@ -121,7 +118,12 @@ impl ExtractError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         Some(match self {
             ExtractError::Image(error) => error.own_advice()?,
-            ExtractError::Occupied { .. } => "choose a directory that does not exist, or --replace",
+            ExtractError::Destination { source, .. } => destination_advice(source),
+            // Everything else that can stand there, it does not replace.
+            ExtractError::Occupied { what: "is not empty", .. } => {
+                "choose a directory that does not exist, or --replace"
+            }
+            ExtractError::Occupied { .. } => "choose a directory that does not exist",
             ExtractError::NoReflink { .. } => {
                 "extract to the file system of the store, if it can reflink, or use --reflink auto"
             }

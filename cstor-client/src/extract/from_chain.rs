@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::layer::{ContentProblem, ReadError};
 use crate::merge::join;
 use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, SharedHelper, worth_asking};
+use crate::threads::start_helpers;
 
 /// Directories that a thread takes at a time.
 const DIRS_A_TURN: usize = 16;
@@ -88,7 +89,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
             result
         };
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let others = start_helpers(scope, threads.saturating_sub(1), &work);
             let mut result = work();
             for other in others {
                 let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -190,13 +191,8 @@ impl<'p, 'a> FromChain<'p, 'a> {
         }
     }
 
-    /// A file that cannot be opened is damage, unless its layer has been removed meanwhile.
     fn unreadable(&self, layer: &ChainLayer, file: &File<'_>, refusal: Refusal) -> ExtractError {
-        let gone = refusal == Refusal::NotFound && self.chain.has_lost(layer);
-        self.damaged(
-            file,
-            if gone { ContentProblem::Vanished } else { ContentProblem::refused(file.content(), refusal) },
-        )
+        self.damaged(file, self.chain.unopened(layer, Some(file.content()), refusal))
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::report::Losses;
 use crate::entry::Xattr;
+use crate::host_xattrs::belongs_to_host;
 use crate::merge::Meta;
 
 /// Set-user-id and set-group-id.
@@ -134,14 +135,6 @@ impl Policy {
     }
 }
 
-/// Attributes that a result must not carry elsewhere: an overlay over it would take its own for
-/// whiteouts and redirects, and labels are those of the host that made them.
-pub(crate) fn belongs_to_host(name: &[u8]) -> bool {
-    let prefixes: [&[u8]; 5] =
-        [b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm"];
-    prefixes.iter().any(|prefix| name.starts_with(prefix))
-}
-
 fn times(meta: &Meta) -> Timestamps {
     let time = Timespec { tv_sec: meta.mtime.seconds, tv_nsec: meta.mtime.nanoseconds.into() };
     Timestamps { last_access: time, last_modification: time }
@@ -160,6 +153,9 @@ mod tests {
             ("user.note", Target::Other, Fate::Lose, Fate::Lose),
             ("user.overlay.opaque", Target::FileOrDir, Fate::Drop, Fate::Drop),
             ("trusted.overlay.redirect", Target::FileOrDir, Fate::Drop, Fate::Drop),
+            ("user.fuseoverlayfs.override_stat", Target::FileOrDir, Fate::Drop, Fate::Drop),
+            ("user.containers.override_stat", Target::FileOrDir, Fate::Drop, Fate::Drop),
+            ("user.virtfs.mode", Target::FileOrDir, Fate::Drop, Fate::Drop),
             ("security.capability", Target::FileOrDir, Fate::LoseCapability, Fate::Keep),
             ("security.selinux", Target::FileOrDir, Fate::Drop, Fate::Drop),
             ("security.other", Target::FileOrDir, Fate::Lose, Fate::Lose),

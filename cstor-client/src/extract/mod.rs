@@ -28,7 +28,6 @@ use rustix::process::{getegid, geteuid};
 pub use clone::Reflink;
 pub use error::ExtractError;
 pub use hook::Reach;
-pub(crate) use meta::belongs_to_host;
 pub use report::{Losses, Progress, Report, Silent};
 
 use crate::account::Account;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::vec;
 
-use cstor_proto::LayerId;
+use cstor_proto::{LayerId, Refusal};
 
 use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
@@ -56,7 +56,8 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalat
                 Some(blob) => Some(blob),
                 None => additional_layers::find(chain.shared(), record)?.and_then(|layer| layer.blob),
             };
-            let blob = blob.ok_or(StoreError::Vanished { layer: record.id })?;
+            let missing = || crate::chain::refused(chain.shared(), record, LayerPart::Blob, Refusal::NotFound);
+            let blob = blob.ok_or_else(missing)?;
             let error = |problem: BlobError| ReadError { layer: record.id, name: None, problem: problem.into() };
             Description::Blob(Box::new(Blob::open(blob, chain.interrupt()).map_err(error)?))
         }
@@ -121,7 +122,7 @@ fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Resul
     let layer = &layer.record;
     let file = match opened {
         Some(file) => file,
-        None => chain.shared().open_toc(layer)?,
+        None => crate::chain::open_toc(chain.shared(), layer)?,
     };
     let read = Chunked::read(File::from(file), chain.account().charge(), chain.interrupt());
     Ok(read.map_err(|error| ReadError { layer: layer.id, name: None, problem: error.into() })?)

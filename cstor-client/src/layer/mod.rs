@@ -171,7 +171,7 @@ impl Layer {
         let mut source = Escalating::new(&self.shared);
         let entries = open_entries(&mut chain, 0, &mut source)?;
         match chain.layers().first() {
-            Some(layer) => flow::pump(entries, layer, &mut source, sink, chain.interrupt()),
+            Some(layer) => flow::pump(entries, (&chain, layer), &mut source, sink),
             None => Err(StoreError::Vanished { layer: self.record.id }.into()),
         }
     }
@@ -197,11 +197,8 @@ impl Layer {
         let digest = entries::digests_of(&chain, layer)?.map(|digests| digests.of(name.as_ref()));
         let digest = digest.transpose().map_err(|_| error(ContentProblem::Refused(Refusal::NotFound).into()))?;
         let opened = Escalating::new(&self.shared).open_batch(layer, &[layer.place(path, digest)])?;
-        match opened.into_iter().next() {
-            Some(Ok(file)) => Ok(File::from(file.fd)),
-            Some(Err(refusal)) => Err(error(ContentProblem::Refused(refusal).into()).into()),
-            None => Err(error(ContentProblem::Refused(Refusal::NotFound).into()).into()),
-        }
+        let file = opened.into_iter().next().unwrap_or(Err(Refusal::NotFound));
+        Ok(File::from(file.map_err(|refusal| error(chain.unopened(layer, None, refusal).into()))?.fd))
     }
 
     /// A chain of this layer only.

@@ -13,8 +13,8 @@ use crate::chain::Chain;
 use crate::contents;
 use crate::entry::Time;
 use crate::error::Error;
-use crate::extract::belongs_to_host;
 use crate::flow::OpenContents;
+use crate::host_xattrs::is_left_out_of_tars;
 use crate::merge::{FinalTree, InodeKind, Meta, TreeEntry};
 use crate::sink::SinkError;
 
@@ -152,7 +152,7 @@ fn fill(header: &mut Header, records: &mut Records, meta: &Meta, size: u64, with
     header.set_size(records.number(b"size", size, MAX_SIZE));
     header.set_mtime(records.time(meta.mtime));
     if with_xattrs {
-        for xattr in meta.xattrs.iter().filter(|xattr| !belongs_to_host(&xattr.name)) {
+        for xattr in meta.xattrs.iter().filter(|xattr| !is_left_out_of_tars(&xattr.name)) {
             records.add(&[b"SCHILY.xattr.", xattr.name.as_slice()].concat(), &xattr.value);
         }
     }

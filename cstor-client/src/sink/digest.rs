@@ -1,7 +1,8 @@
-//! SHA-256 in a thread of its own: hashing is the slowest step of an export, and need not wait for others.
+//! SHA-256 in a thread of its own: hashing is the slowest step of an export, and need not wait for others. Where the
+//! kernel allows no thread, the calling one hashes.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{JoinHandle, spawn};
+use std::thread::{Builder, JoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,21 +18,33 @@ pub(super) const BUFFER: usize = 256 * 1024;
 pub(super) type Filled = (Vec<u8>, usize);
 
 /// A running digest. Full buffers go in, others come out to be filled.
-pub(crate) struct Hasher {
-    full: SyncSender<Filled>,
-    free: Receiver<Vec<u8>>,
-    thread: JoinHandle<Digest>,
+pub(crate) enum Hasher {
+    /// A thread hashes.
+    Threaded {
+        /// Full buffers, to the thread.
+        full: SyncSender<Filled>,
+        /// Used ones, back from it.
+        free: Receiver<Vec<u8>>,
+        /// It ends with the digest when no more buffers can come.
+        thread: JoinHandle<Digest>,
+    },
+    /// Whoever hands a buffer over hashes it.
+    Alone(Sha256),
 }
 
 impl Hasher {
     pub(crate) fn start() -> Hasher {
+        Hasher::start_in(Builder::new())
+    }
+
+    fn start_in(builder: Builder) -> Hasher {
         let (full, to_hash) = sync_channel::<Filled>(BUFFERS);
         let (give_back, free) = sync_channel(BUFFERS);
         for _ in 0..BUFFERS {
             // There is room for all of them.
             let _ = give_back.try_send(vec![0; BUFFER]);
         }
-        let thread = spawn(move || {
+        let thread = builder.spawn(move || {
             let mut hash = Sha256::new();
             for (buffer, used) in to_hash {
                 hash.update(buffer.get(..used).unwrap_or_default());
@@ -40,19 +53,39 @@ impl Hasher {
             }
             Digest::from_bytes(hash.finalize().into())
         });
-        Hasher { full, free, thread }
+        match thread {
+            Ok(thread) => Hasher::Threaded { full, free, thread },
+            Err(error) => {
+                tracing::debug!(%error, "the kernel allows no thread for hashing");
+                Hasher::Alone(Sha256::new())
+            }
+        }
     }
 
     /// Hands a buffer over and gets another one for it.
     pub(crate) fn exchange(&mut self, filled: Filled) -> Result<Vec<u8>, SinkError> {
-        self.full.send(filled).map_err(|_| SinkError::Thread)?;
-        self.free.recv().map_err(|_| SinkError::Thread)
+        match self {
+            Hasher::Threaded { full, free, .. } => {
+                full.send(filled).map_err(|_| SinkError::Thread)?;
+                free.recv().map_err(|_| SinkError::Thread)
+            }
+            Hasher::Alone(hash) => {
+                let (buffer, used) = filled;
+                hash.update(buffer.get(..used).unwrap_or_default());
+                Ok(buffer)
+            }
+        }
     }
 
     /// The digest of everything that was handed over.
     pub(crate) fn finish(self) -> Result<Digest, SinkError> {
-        drop(self.full);
-        self.thread.join().map_err(|_| SinkError::Thread)
+        match self {
+            Hasher::Threaded { full, thread, .. } => {
+                drop(full);
+                thread.join().map_err(|_| SinkError::Thread)
+            }
+            Hasher::Alone(hash) => Ok(Digest::from_bytes(hash.finalize().into())),
+        }
     }
 }
 
@@ -62,12 +95,18 @@ mod tests {
 
     #[test]
     fn the_digest_is_that_of_all_buffers_in_order() {
-        let mut hasher = Hasher::start();
-        let mut all = Vec::new();
-        for number in 0..50u8 {
-            all.extend([number; 1000]);
-            hasher.exchange((vec![number; 2000], 1000)).unwrap();
+        // No address space has room for the stack of the second one's thread.
+        for (builder, threaded) in [(Builder::new(), true), (Builder::new().stack_size(1 << (usize::BITS - 4)), false)]
+        {
+            let mut hasher = Hasher::start_in(builder);
+            assert_eq!(matches!(hasher, Hasher::Threaded { .. }), threaded);
+            let mut all = Vec::new();
+            for number in 0..50u8 {
+                all.extend([number; 1000]);
+                let next = hasher.exchange((vec![number; BUFFER], 1000)).unwrap();
+                assert_eq!(next.len(), BUFFER);
+            }
+            assert_eq!(hasher.finish().unwrap(), Digest::of(&all));
         }
-        assert_eq!(hasher.finish().unwrap(), Digest::of(&all));
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use toc::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;
 
 use crate::account::OverMemoryLimit;
-use crate::error::{ErrorKind, ReadError};
+use crate::error::{ErrorKind, ReadError, destination_kind};
 use crate::interrupt::Interrupted;
 
 /// A sink could not take a member, or not complete its output.
@@ -58,7 +58,7 @@ impl SinkError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             SinkError::Read(error) => error.kind(),
-            SinkError::Write(_) => ErrorKind::Destination,
+            SinkError::Write(error) => destination_kind(error),
             SinkError::SplitFd(error) => error.kind(),
             SinkError::Interrupted(_) => ErrorKind::Interrupted,
             SinkError::Memory(_) => ErrorKind::Limit,

@@ -91,6 +91,7 @@ impl Conversation {
 
     /// Waits until there is something to receive, collecting what the launcher prints meanwhile.
     fn wait(&mut self, since: Instant, patience: Duration, mut notice: Option<Duration>) -> Result<(), SourceError> {
+        let starting = notice.is_some();
         loop {
             self.interrupt.check()?;
             let waited = since.elapsed();
@@ -109,8 +110,11 @@ impl Conversation {
                 notice = None;
             }
             if waited >= patience {
-                let stderr = self.abandon();
-                return Err(SourceError::Silent { launcher: self.way.name(), waited: patience, stderr });
+                let (launcher, stderr) = (self.way.name(), self.abandon());
+                return Err(match starting {
+                    true => SourceError::Silent { launcher, waited: patience, stderr },
+                    false => SourceError::Stuck { waited: patience, stderr },
+                });
             }
         }
     }

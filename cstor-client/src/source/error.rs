@@ -58,11 +58,19 @@ pub enum SourceError {
         /// Why.
         source: io::Error,
     },
-    /// The helper did not answer.
+    /// The helper did not become ready.
     #[error("{launcher}: no answer from the helper within {} seconds{}", waited.as_secs(), said(stderr))]
     Silent {
         /// What carries it into the namespace.
         launcher: &'static str,
+        /// How long it had.
+        waited: Duration,
+        /// What launcher and helper printed.
+        stderr: Vec<u8>,
+    },
+    /// The helper was ready, and then did not answer.
+    #[error("cstor-helper: gave no answer within {} seconds{}", waited.as_secs(), said(stderr))]
+    Stuck {
         /// How long it had.
         waited: Duration,
         /// What launcher and helper printed.
@@ -265,6 +273,7 @@ impl SourceError {
             SourceError::Silent { launcher: "podman" | "buildah", .. } => {
                 "another podman may hold the storage lock; see `podman unshare true`, or use --launcher newuidmap"
             }
+            SourceError::Stuck { .. } => "see whether it was stopped, or the file system of the store does not answer",
             SourceError::NoUserNamespaces { .. } => "set it to a larger number (sysctl), or run as root",
             SourceError::AppArmor => "use --launcher podman, which has a profile, or give cstor-helper one",
             SourceError::NoMapper { .. } => "install uidmap (shadow-utils)",

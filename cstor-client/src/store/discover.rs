@@ -19,6 +19,7 @@ use super::rules::User;
 pub use super::rules::{Rules, Step};
 pub use super::settings::{Origin, Setting, Settings};
 pub use super::warning::Warning;
+use crate::source::seen::read_small;
 
 /// What the decision depends on.
 pub(super) trait Surroundings {
@@ -142,11 +143,7 @@ impl Surroundings for Process {
     }
 
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        match std::fs::read(path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            Err(error) => Err(error),
-        }
+        read_small(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {

@@ -310,6 +310,11 @@ impl Shared {
         Ok(containers)
     }
 
+    /// Whether a container is still listed.
+    pub(crate) fn has_container(&self, record: &ContainerRecord) -> Result<bool, StoreError> {
+        Ok(self.containers()?.iter().any(|now| now.id == record.id && now.layer == record.layer))
+    }
+
     /// The id map of the container that writes to a layer; none if no container does, or it has none of its own.
     pub(crate) fn id_maps_of_container(&self, layer: LayerId) -> Result<Option<IdMaps>, StoreError> {
         Ok(self.containers()?.iter().find(|container| container.layer == layer).map(|container| container.maps.clone()))

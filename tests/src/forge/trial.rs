@@ -22,6 +22,7 @@ use super::{
     store::{Forged, Store},
     unpack,
 };
+use crate::built;
 
 /// No run may take longer, whatever its input.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -129,39 +130,54 @@ impl Trial {
 
     /// Starts `cstor --root STORE ARGUMENTS`. There is no podman on its PATH, so no helper can come to its aid.
     pub fn start(&self, arguments: &[&str]) -> Run {
+        self.start_through(&[], arguments)
+    }
+
+    /// The same through another program: `WRAPPER cstor --root STORE ARGUMENTS`.
+    pub fn start_through(&self, wrapper: &[&str], arguments: &[&str]) -> Run {
+        let mut command = self.command_through(wrapper, arguments);
         let log = |name: &str| File::create(self.dir.path().join(name)).expect(name);
-        let binary = binary();
-        let mut command = match self.subject {
-            Subject::Caller => Command::new(&binary),
-            // The plain user may not be able to reach the build directory: the program comes as standard input.
-            Subject::Plain => {
-                let mut command = Command::new("/proc/self/fd/0");
-                command.stdin(File::open(&binary).expect("cstor")).uid(PLAIN).gid(PLAIN);
-                command
-            }
+        command.stdout(log("stdout")).stderr(log("stderr"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Run { child, started: Instant::now(), logs: self.dir.path().to_owned(), peak: 0 }
+    }
+
+    /// The command of [`Trial::start_through`], whose outputs are still to be said.
+    pub fn command_through(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
+        let binary = built::program("cstor");
+        // The plain user may not be able to reach the build directory: the program comes as standard input.
+        let (program, stdin) = match self.subject {
+            Subject::Caller => (binary.clone(), Stdio::null()),
+            Subject::Plain => ("/proc/self/fd/0".into(), File::open(&binary).expect("cstor").into()),
         };
-        if self.subject == Subject::Caller {
-            command.stdin(Stdio::null());
+        let mut words = wrapper.iter().map(PathBuf::from).chain([program]);
+        let mut command = Command::new(words.next().expect("at least the program"));
+        if self.subject == Subject::Plain {
+            command.uid(PLAIN).gid(PLAIN);
         }
         command
+            .args(words)
+            .stdin(stdin)
             .env_clear()
             .env("PATH", self.dir.path().join("empty-path"))
             .env("HOME", self.dir.path().join("empty-path"))
             .env("LC_ALL", "C")
             .current_dir(self.dir.path())
-            .stdout(log("stdout"))
-            .stderr(log("stderr"))
             .arg("--root")
             .arg(&self.store.root)
             .args(arguments);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        Run { child, started: Instant::now(), logs: self.dir.path().to_owned(), peak: 0 }
+        command
     }
 
     /// `cstor --root STORE ARGUMENTS` to its end.
     pub fn run(&self, arguments: &[&str]) -> Verdict<Outcome> {
+        self.run_through(&[], arguments)
+    }
+
+    /// The same through another program.
+    pub fn run_through(&self, wrapper: &[&str], arguments: &[&str]) -> Verdict<Outcome> {
         let before = seal(&self.store.root);
-        let outcome = self.start(arguments).finish()?;
+        let outcome = self.start_through(wrapper, arguments).finish()?;
         changes("store", &before, &seal(&self.store.root))?;
         if outcome.stderr.contains("panicked at") {
             return Err(format!("panic: {}", outcome.stderr));
@@ -336,15 +352,6 @@ pub fn table<R>(rows: &[R], name: impl Fn(&R) -> &str, check: impl Fn(&R, Subjec
         }
     }
     assert!(failures.is_empty(), "{} of {} rows failed:\n{}", failures.len(), rows.len(), failures.join("\n"));
-}
-
-/// The `cstor` under test: `make test` builds it before the tests.
-fn binary() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug");
-    let dir = std::env::var_os("CSTOR_BIN_DIR").map_or(built, PathBuf::from);
-    let binary = dir.join("cstor");
-    assert!(binary.is_file(), "{}: missing; build the workspace's binaries first", binary.display());
-    binary
 }
 
 /// Peak resident set by the kernel's own count; 0 when the process is already a zombie.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cstor_client::error::{ExtractError, StoreError, with_causes};
+use cstor_client::error::{ExtractError, StoreError, destination_advice, destination_kind, with_causes};
 use cstor_client::{Error, ErrorKind, Escaped, LayerId};
 
 use crate::as_owner::AsOwnerError;
@@ -117,12 +117,17 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
     let (code, line) = match failure {
         // Whoever reads the output has seen enough.
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Failure::Output(error) => (1, format!("standard output: cannot be written: {error}")),
+        Failure::Output(error) => {
+            (1, format!("standard output: cannot be written: {error}: {}", destination_advice(error)))
+        }
         Failure::Terminal => (2, "standard output: is a terminal: name a file with -o, or pipe it".to_owned()),
         Failure::Usage(what) => (2, format!("command line: {what}: see cstor --help")),
         Failure::File { path, source } => {
             let path = Escaped(path.as_os_str().as_encoded_bytes());
-            (10, format!("{path}: cannot be written: {source}: choose another file, or make room there"))
+            (
+                code(destination_kind(source)),
+                format!("{path}: cannot be written: {source}: {}", destination_advice(source)),
+            )
         }
         Failure::Socket { path, source } => {
             let path = Escaped(path.as_os_str().as_encoded_bytes());
@@ -148,7 +153,7 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
         Failure::Sandbox(error) => {
             (1, format!("the sandbox: cannot be entered: {error}: report this, or use --no-sandbox"))
         }
-        Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}")),
+        Failure::Signal(error) => (1, format!("signals: cannot be caught: {error}: report this")),
         Failure::Stopped(signal) => (
             128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
             "interrupted: nothing was left behind".to_owned(),
@@ -210,8 +215,10 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
 /// Prints what clap has to say: help to standard output, errors as one line.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report(&Failure::Output(error), &[]),
+        };
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = writeln!(io::stderr(), "cstor: error: command line: a command is missing: see cstor --help");

@@ -15,6 +15,7 @@ mod ui;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,6 +26,9 @@ use exit::Failure;
 fn main() -> ExitCode {
     if let Err(failure) = signals::catch() {
         return exit::report(&failure, &[]);
+    }
+    if let Err(error) = outlive_file_size_limit() {
+        return exit::report(&Failure::Signal(error), &[]);
     }
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -87,6 +91,13 @@ fn run(args: &Args) -> Result<(), Failure> {
             cmd::image_layers::run(&args.store, layers, &mut io::stdout())
         }
     }
+}
+
+/// A write over the limit of file sizes (ulimit -f) sends SIGXFSZ, which ends a process before it can remove what it has
+/// begun. Where the signal is caught, and nothing done about it, the write fails with EFBIG, as other writes fail. A
+/// handler, unlike an ignored signal, is not inherited by the programs that are started (execve(2)).
+fn outlive_file_size_limit() -> io::Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Batches of descriptors are in flight; the soft limit of 1024 is for programs that use select(2).

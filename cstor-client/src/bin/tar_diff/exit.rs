@@ -17,6 +17,8 @@ pub(crate) enum Trouble {
     BothStdin,
     /// Standard output cannot be written.
     Output(io::Error),
+    /// A signal cannot be caught.
+    Signal(io::Error),
 }
 
 impl From<io::Error> for Trouble {
@@ -31,6 +33,7 @@ pub(crate) fn report(trouble: &Trouble) -> ExitCode {
         // Whoever reads the output has seen enough.
         Trouble::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Trouble::Output(error) => format!("standard output: cannot be written: {error}: write it elsewhere"),
+        Trouble::Signal(error) => format!("signals: cannot be caught: {error}: report this"),
         Trouble::BothStdin => "command line: both tars are -: name one of them".to_owned(),
         Trouble::Open { name, error } => {
             format!("{}: cannot be opened: {error}: name a file that you may read", Escaped(name))
@@ -53,8 +56,10 @@ fn advice(problem: &ArchiveProblem) -> &'static str {
 /// Prints what clap has to say: help to standard output, errors as one line.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report(&Trouble::Output(error)),
+        };
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

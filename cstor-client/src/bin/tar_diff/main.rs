@@ -16,6 +16,7 @@ mod tests;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -24,6 +25,10 @@ use exit::Trouble;
 use input::Input;
 
 fn main() -> ExitCode {
+    // Over the limit of file sizes a write is to fail, not to end the process; see `cstor`.
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
+        return exit::report(&Trouble::Signal(error));
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return exit::usage(&error),

@@ -110,6 +110,11 @@ impl Failure {
         Failure { code: LIMIT, message: format!("{what}; the limit is {limit}"), data: Some(data) }
     }
 
+    /// The kernel allows no thread beside those of so many connections.
+    pub(super) fn no_thread(connections: usize) -> Failure {
+        Failure::limit("too many connections: the kernel allows no more threads", connections)
+    }
+
     /// An error of the library.
     pub(super) fn of(error: &Error) -> Failure {
         let message = with_causes(error);

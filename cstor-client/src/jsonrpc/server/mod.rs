@@ -14,6 +14,7 @@ mod peer;
 mod session;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -106,14 +107,22 @@ impl Server {
                     continue;
                 };
                 let budget = &budget;
+                // The socket follows the thread: where there is no thread, it is needed for saying so.
+                let (hand_over, handed_over) = sync_channel(1);
                 let serve = move || {
                     let _held: [Share<'_>; 2] = [share, place];
+                    let Ok(socket) = handed_over.recv() else { return };
                     if let Err(error) = self.serve_one(socket, Some(peer), budget) {
                         tracing::debug!(%error, "a connection has ended");
                     }
                 };
-                if let Err(error) = thread::Builder::new().name("connection".to_owned()).spawn_scoped(scope, serve) {
-                    tracing::warn!(%error, "no thread for a connection");
+                match thread::Builder::new().name("connection".to_owned()).spawn_scoped(scope, serve) {
+                    // It waits for nothing else, so it takes it.
+                    Ok(_) => drop(hand_over.send(socket)),
+                    Err(error) => {
+                        tracing::warn!(%error, "the kernel allows no thread for a connection");
+                        self.refuse(socket, &Failure::no_thread(places.whole() - places.free()));
+                    }
                 }
             }
             Ok(())

@@ -15,6 +15,7 @@ use super::temporary::Temporary;
 use crate::digest::Digest;
 use crate::error::{Error, ReadError, ReadProblem, SinkError};
 use crate::layer::{Layer, Verify};
+use crate::threads::start_helpers;
 
 /// More threads would wait for the disk, and each holds a few mebibytes.
 const MAX_THREADS: usize = 8;
@@ -130,7 +131,7 @@ pub(super) fn write_blobs<'a>(
     };
     let threads = available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS).min(layers.len());
     let ended = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let others = start_helpers(scope, threads.saturating_sub(1), &run);
         run();
         others.into_iter().all(|thread| thread.join().is_ok())
     });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cstor_proto::LayerId;
 
 use crate::digest::{Digest, ImageId};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, destination_advice, destination_kind};
 
 /// An image could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,8 @@ impl CopyError {
         match self {
             CopyError::NoDigest { .. } | CopyError::Impossible(_) => ErrorKind::Unsupported,
             CopyError::ConfigDigest { .. } | CopyError::Manifest { .. } => ErrorKind::Corrupt,
-            CopyError::Write { .. } | CopyError::NotLayout { .. } | CopyError::Index { .. } => ErrorKind::Destination,
+            CopyError::Write { source, .. } => destination_kind(source),
+            CopyError::NotLayout { .. } | CopyError::Index { .. } => ErrorKind::Destination,
             CopyError::Describe(_) | CopyError::Thread => ErrorKind::Failure,
         }
     }
@@ -87,6 +88,7 @@ impl CopyError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
             CopyError::NoDigest { .. } => Some("pull the image without partial pulls (enable_partial_images)"),
+            CopyError::Write { source, .. } => Some(destination_advice(source)),
             CopyError::Impossible(_) => Some("choose another destination or compression"),
             _ => None,
         }

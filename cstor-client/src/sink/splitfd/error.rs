@@ -6,7 +6,7 @@ use cstor_proto::Escaped;
 
 use super::MAX_INLINE;
 use crate::entry::HeaderError;
-use crate::error::{ErrorKind, kind_of_io};
+use crate::error::{ErrorKind, destination_advice, destination_kind, kind_of_io};
 use crate::merge::MergeProblem;
 
 /// A stream cannot be written, read, or made a tar of. Offsets count the bytes of the stream.
@@ -177,7 +177,7 @@ impl SplitFdError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             SplitFdError::Read(error) | SplitFdError::File { source: error, .. } => kind_of_io(error),
-            SplitFdError::Write(_) => ErrorKind::Destination,
+            SplitFdError::Write(error) => destination_kind(error),
             SplitFdError::LongChunk { .. }
             | SplitFdError::TooManyFiles { .. }
             | SplitFdError::TooManyStreams { .. }
@@ -193,6 +193,7 @@ impl SplitFdError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
             SplitFdError::TooManyFiles { .. } => Some("take the files one by one, or raise the limit"),
+            SplitFdError::Write(error) => Some(destination_advice(error)),
             _ if self.kind() == ErrorKind::Corrupt => Some("have the stream and its files made again"),
             _ => None,
         }

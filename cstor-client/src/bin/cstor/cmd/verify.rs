@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::available_parallelism;
+use std::thread::{Builder, available_parallelism};
 
 use cstor_client::error::StoreError;
 use cstor_client::{Error, ErrorKind, Layer, LayerId, Level, Storage, Target};
@@ -134,7 +134,10 @@ fn look_at(targets: &Targets, level: Level) -> Result<Vec<Finding>, Failure> {
     };
     std::thread::scope(|scope| {
         for _ in 1..available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(work);
+            // What is not started is left out: this thread looks at all of them if it must.
+            if Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });

@@ -118,14 +118,20 @@ fn argument(index: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRul
 }
 
 /// x32 has the processor's name but numbers of its own, from 0x40000000, which no rule would match (seccomp(2)).
+///
+/// The number −1 is above them and is no system call: the kernel answers ENOSYS, whatever a filter says. A tracer that
+/// answers a call in the kernel's place (ptrace(2), `strace -e inject`) turns it into this one, so the tests can make
+/// calls fail here.
 #[cfg(target_arch = "x86_64")]
-fn x32_is_killed() -> [seccompiler::sock_filter; 3] {
-    let instruction = |code: u32, jf, k| seccompiler::sock_filter { code: code as u16, jt: 0, jf, k };
+fn x32_is_killed() -> [seccompiler::sock_filter; 4] {
+    let instruction = |code: u32, jt, jf, k| seccompiler::sock_filter { code: code as u16, jt, jf, k };
     [
         // The number is the first field of seccomp_data.
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0x4000_0000),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        // To the rules, which do not match it.
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, u32::MAX),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, 0x4000_0000),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
     ]
 }
 

@@ -18,7 +18,9 @@ pub(crate) fn start(verbose: u8) {
         1 => Level::DEBUG,
         _ => Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).event_format(Line).init();
+    // It would complain of a standard error that cannot be written on standard error, and panic.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false).with_writer(io::stderr).event_format(Line);
+    lines.with_max_level(level).init();
 }
 
 /// `cstor: warning: what happened: key=value, …`
