@@ -2,21 +2,21 @@
 //! destination's name when everything is in place, and is removed when anything goes wrong.
 
 use std::ffi::OsString;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, fchown, fremovexattr, fstat, mkdirat, openat2,
-    renameat_with, statat,
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, fchown, fremovexattr, fstat, openat2, renameat_with,
+    statat,
 };
 use rustix::io::Errno;
 use rustix::process::getegid;
 
 use super::error::ExtractError;
 use super::sweep::{clear, is_empty, sweep};
+use crate::output::{make_private, remove_dead};
 
 /// What stands at the destination before the extraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +67,9 @@ impl Staging {
             }
             Before::Nothing | Before::EmptyDir => None,
         };
-        let temporary = temporary_name(name);
         let failed = |action| move |errno| ExtractError::destination(shown, action, errno);
-        mkdirat(&parent, &temporary, Mode::from(0o700)).map_err(failed("create a directory beside it"))?;
-        let opened = open_dir(parent.as_fd(), temporary.as_encoded_bytes());
-        let root = match opened {
-            Ok(root) => root,
-            Err(errno) => {
-                let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::REMOVEDIR);
-                return Err(failed("open a directory beside it")(errno));
-            }
-        };
+        remove_dead(parent.as_fd(), above, name);
+        let (temporary, root) = make_private(parent.as_fd(), name).map_err(failed("create a directory beside it"))?;
         let staging = Staging {
             parent,
             path: path.into(),
@@ -195,19 +187,6 @@ fn look(parent: &Dir, path: &Path, name: &[u8], replace: bool) -> Result<Before,
     } else {
         occupied("is not empty")
     }
-}
-
-/// `.NAME.cstor-` and 16 random digits; shortened where the name leaves no room.
-fn temporary_name(name: &std::ffi::OsStr) -> OsString {
-    const SUFFIX: usize = ".cstor-".len() + 16;
-    const NAME_MAX: usize = 255;
-    let random = RandomState::new().build_hasher().finish();
-    let mut temporary = OsString::from(".");
-    if name.len() + SUFFIX < NAME_MAX {
-        temporary.push(name);
-    }
-    temporary.push(format!(".cstor-{random:016x}"));
-    temporary
 }
 
 /// How everything below a result is reached: nothing leads out of it, or to another file system.

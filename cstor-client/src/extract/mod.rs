@@ -32,6 +32,7 @@ pub use error::ExtractError;
 pub use hook::Reach;
 pub(crate) use meta::belongs_to_host;
 pub use report::{Losses, Progress, Report, Silent};
+pub(crate) use sweep::clear;
 
 use crate::chain::Chain;
 use crate::descriptors::descriptor_limit;

@@ -17,7 +17,7 @@ pub(super) fn sweep(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 }
 
 /// Removes everything in a directory.
-pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn clear(top: BorrowedFd<'_>) -> Result<(), Errno> {
     // The empty path is the directory itself.
     let mut pending = vec![Vec::new()];
     while let Some(path) = pending.last() {

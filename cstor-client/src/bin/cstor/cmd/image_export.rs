@@ -5,16 +5,16 @@ use std::io::{self, IsTerminal};
 use super::{find, open_store};
 use crate::args::{ExportImage, Store};
 use crate::exit::Failure;
-use crate::ui::output::{self, NewFile};
+use crate::ui::output;
 
 pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
     let storage = open_store(store)?;
     let target = find(&storage, &args.image)?;
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
-            let file = NewFile::create(path)?;
-            target.export(file.writer()).map_err(|error| file.explain(error.into()))?;
-            file.publish()
+            let file = output::new_file(path)?;
+            target.export(file.writer()).map_err(|error| output::explain(&file, error.into()))?;
+            Ok(file.publish()?)
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
         _ => {

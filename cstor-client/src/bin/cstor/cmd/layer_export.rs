@@ -8,16 +8,16 @@ use cstor_client::{Layer, Verify};
 use super::open_store;
 use crate::args::{Export, Store, VerifyHow};
 use crate::exit::Failure;
-use crate::ui::output::{self, NewFile};
+use crate::ui::output;
 
 pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
     let storage = open_store(store)?;
     let layer = storage.layer(&args.layer)?;
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
-            let file = NewFile::create(path)?;
-            export(&layer, args.verify, file.writer()).map_err(|failure| file.explain(failure))?;
-            file.publish()
+            let file = output::new_file(path)?;
+            export(&layer, args.verify, file.writer()).map_err(|failure| output::explain(&file, failure))?;
+            Ok(file.publish()?)
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
         _ => export(&layer, args.verify, output::stdout()?),
