@@ -29,8 +29,8 @@ pub(super) fn examine(directory: &Path) -> Vec<Finding> {
                         "left by a run that was killed: remove it; cstor does not, since others may write there"
                     }
                     Remains::Foreign => {
-                        "left by a run that was killed: its owner can remove it; cstor does not, since it is not \
-                         this user's alone"
+                        "left by a run that was killed: its owner can remove it; cstor does not, since it belongs to \
+                         another user, or others may look into it"
                     }
                     Remains::Unknown => "its maker may still be running: its owner can remove it if it is not",
                 };

@@ -103,3 +103,7 @@ fn hold(made: impl AsFd) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests look at what there is by path")]
+mod tests;

@@ -67,7 +67,7 @@ pub(crate) fn remove_dead(directory: BorrowedFd<'_>, shown: &Path, name: &OsStr)
             },
             Remains::Unknown if !is_temporary_name_of(entry.as_bytes(), name) => {}
             Remains::Shared => kept.add(entry, "others may write to this directory"),
-            Remains::Foreign => kept.add(entry, "it is not this user's alone"),
+            Remains::Foreign => kept.add(entry, "it belongs to another user, or others may look into it"),
             Remains::Unknown => kept.add(entry, "its maker may still be running"),
         }
         Ok(true)

@@ -69,7 +69,9 @@ impl SocketFile {
                 .and_then(|()| statat(&directory, &temporary, AtFlags::SYMLINK_NOFOLLOW))
                 .map_err(failed)
                 .and_then(|made| place(path, directory.as_fd(), &temporary, name).map(|()| made))
-                .inspect_err(|_| drop(unlinkat(&directory, &temporary, AtFlags::empty())))
+                .inspect_err(|_| {
+                    let _ = unlinkat(&directory, &temporary, AtFlags::empty());
+                })
         });
         flock(&directory, FlockOperation::Unlock).map_err(failed)?;
         Ok(SocketFile { made: placed?, listener, directory, name: name.to_owned() })
