@@ -17,7 +17,7 @@ use super::error::CopyError;
 use super::temporary::Temporary;
 use super::{index, manifest};
 
-const BLOBS: &str = "blobs/sha256";
+pub(super) const BLOBS: &str = "blobs/sha256";
 /// An index is a few hundred bytes an image; whoever has more has a registry.
 const MAX_INDEX: u64 = 16 << 20;
 

@@ -7,7 +7,7 @@ use cstor_client::splitfdstream::Compressor;
 use cstor_client::splitfdstream::{ExternalFile, Split};
 use cstor_client::{Error, Escaped, Layer, error::SplitFdError};
 
-use super::open_store;
+use super::{keep_stores_from, open_store};
 use crate::args::{SplitFd, Store};
 use crate::exit::Failure;
 use crate::ui::output::NewFile;
@@ -26,6 +26,8 @@ pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
         list.push(".files");
         (args.output.clone(), list.into())
     };
+    keep_stores_from(&stream, Some(&storage))?;
+    keep_stores_from(&list, Some(&storage))?;
     let (stream, list) = (NewFile::create(&stream)?, NewFile::create(&list)?);
     let mut lines = BufWriter::new(list.writer());
     write(&layer, args, BufWriter::new(stream.writer()), &mut lines).map_err(|error| stream.explain(error.into()))?;
