@@ -39,6 +39,7 @@ mod image;
 pub mod jsonrpc;
 mod layer;
 pub mod merge;
+mod mounts;
 pub mod output;
 mod proxy;
 mod rootfs;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::remains::remove_dead;
 use super::make_named;
-use crate::extract::clear;
+use crate::extract::empty;
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -77,7 +77,7 @@ impl Drop for NewDirectory {
 
 fn discard(parent: BorrowedFd<'_>, temporary: &OsStr, private: BorrowedFd<'_>) {
     // By its descriptor: what else may have taken the name goes only if it is an empty directory.
-    let removed = clear(private).and_then(|()| unlinkat(parent, temporary, AtFlags::REMOVEDIR));
+    let removed = empty(private).and_then(|()| unlinkat(parent, temporary, AtFlags::REMOVEDIR));
     if let Err(errno) = removed {
         tracing::warn!(directory = %temporary.display(), %errno, "could not be removed");
     }

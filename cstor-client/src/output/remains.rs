@@ -20,7 +20,7 @@ use rustix::process::geteuid;
 
 use super::name::{is_temporary_name, is_temporary_name_of};
 use super::leads_to;
-use crate::extract::clear;
+use crate::extract::empty;
 
 /// How many names a warning has: enough to see what it is about.
 const NAMED: usize = 3;
@@ -176,7 +176,7 @@ fn remove(directory: BorrowedFd<'_>, name: &OsStr, found: &Found) -> Result<(), 
         return unlinkat(directory, name, AtFlags::empty());
     }
     if let Some(file) = &found.file {
-        clear(file.as_fd())?;
+        empty(file.as_fd())?;
     }
     unlinkat(directory, name, AtFlags::REMOVEDIR)
 }

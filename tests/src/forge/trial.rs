@@ -129,19 +129,38 @@ impl Trial {
 
     /// Starts `cstor --root STORE ARGUMENTS`. There is no podman on its PATH, so no helper can come to its aid.
     pub fn start(&self, arguments: &[&str]) -> Run {
+        self.start_in("", &[&["--root", self.store.root.to_str().expect("a UTF-8 temporary directory")], arguments].concat())
+    }
+
+    /// Starts `cstor ARGUMENTS`, and where there is a script of mounts, in a mount namespace of its own that root has
+    /// prepared with it.
+    pub fn start_in(&self, mounts: &str, arguments: &[&str]) -> Run {
         let log = |name: &str| File::create(self.dir.path().join(name)).expect(name);
         let binary = binary();
-        let mut command = match self.subject {
-            Subject::Caller => Command::new(&binary),
-            // The plain user may not be able to reach the build directory: the program comes as standard input.
-            Subject::Plain => {
-                let mut command = Command::new("/proc/self/fd/0");
-                command.stdin(File::open(&binary).expect("cstor")).uid(PLAIN).gid(PLAIN);
+        // The plain user may not be able to reach the build directory: the program comes as standard input.
+        let is_plain = self.subject == Subject::Plain;
+        let program = if is_plain { Path::new("/proc/self/fd/0") } else { binary.as_path() };
+        let mut command = match mounts {
+            "" => Command::new(program),
+            mounts => {
+                let mut command = Command::new("/usr/bin/unshare");
+                let script = format!("set -e; was=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin; {mounts}\nPATH=$was exec \"$@\"");
+                command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script, "sh"]);
+                if is_plain {
+                    let user = PLAIN.to_string();
+                    command.args(["/usr/bin/setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
+                }
+                command.arg(program);
                 command
             }
         };
-        if self.subject == Subject::Caller {
+        if is_plain {
+            command.stdin(File::open(&binary).expect("cstor"));
+        } else {
             command.stdin(Stdio::null());
+        }
+        if is_plain && mounts.is_empty() {
+            command.uid(PLAIN).gid(PLAIN);
         }
         command
             .env_clear()
@@ -151,8 +170,6 @@ impl Trial {
             .current_dir(self.dir.path())
             .stdout(log("stdout"))
             .stderr(log("stderr"))
-            .arg("--root")
-            .arg(&self.store.root)
             .args(arguments);
         let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
         Run { child, started: Instant::now(), logs: self.dir.path().to_owned(), peak: 0 }

@@ -23,7 +23,7 @@ use super::error::CopyError;
 use super::{index, manifest};
 use crate::output::{Appeared, Incomplete, NewDirectory, is_temporary_name, remove_dead};
 
-const BLOBS: &str = "blobs/sha256";
+pub(super) const BLOBS: &str = "blobs/sha256";
 const MARKER: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);

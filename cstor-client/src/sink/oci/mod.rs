@@ -83,10 +83,13 @@ impl Copier {
         Copier { compression }
     }
 
-    /// Copies an image to a directory or file, which shows nothing of it unless everything went well.
+    /// Copies an image to a directory or file outside of its store, which shows nothing of it unless everything went well.
     pub fn copy(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
         let path = destination.path();
+        image.keep_store_from(path)?;
         if destination.form() == Form::Layout {
+            // Its blobs may lie elsewhere, behind a link.
+            image.keep_store_from(&path.join(layout::BLOBS))?;
             return self.copy_to_layout(image, destination);
         }
         let subject = Subject::open(image)?;

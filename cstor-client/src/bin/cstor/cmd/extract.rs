@@ -12,7 +12,7 @@ use cstor_client::{Error, Escaped};
 use rustix::fs::{Mode, OFlags, open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{find, open_store, short_id};
+use super::{find, keep_stores_from, open_store, short_id};
 use crate::args::{DeviceNodes, Extract, ExtractHow, ExtractLayer, ProxyCommand, Store};
 use crate::exit::Failure;
 use crate::sandbox::{self, Files, Held};
@@ -26,6 +26,7 @@ pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
         return run_via(command, args);
     }
     let storage = open_store(store)?;
+    keep_stores_from(&args.dir, Some(&storage))?;
     let stop = Stop::on_signals(&storage.interrupt())?;
     let target = find(&storage, &args.image)?;
     let progress = progress::choose(args.progress);
@@ -38,6 +39,7 @@ pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
 
 /// `cstor extract --via`: the image comes from another program, and no store is read.
 fn run_via(command: &ProxyCommand, args: &Extract) -> Result<(), Failure> {
+    keep_stores_from(&args.dir, None)?;
     let interrupt = Arc::default();
     let stop = Stop::on_signals(&interrupt)?;
     let options = ProxyOptions::new().interrupt(Arc::clone(&interrupt));
@@ -54,6 +56,7 @@ fn run_via(command: &ProxyCommand, args: &Extract) -> Result<(), Failure> {
 /// `cstor layer extract`.
 pub(crate) fn run_layer(store: &Store, args: &ExtractLayer) -> Result<(), Failure> {
     let storage = open_store(store)?;
+    keep_stores_from(&args.dir, Some(&storage))?;
     let stop = Stop::on_signals(&storage.interrupt())?;
     let layer = storage.layer(&args.layer)?;
     let result = extractor(&args.how, storage.interrupt()).extract_layer(&layer, &args.dir);

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{find, open_store};
+use super::{find, keep_stores_from, open_store};
 use crate::args::{ExportImage, Store};
 use crate::exit::Failure;
 use crate::ui::output;
@@ -12,6 +12,7 @@ pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
     let target = find(&storage, &args.image)?;
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
+            keep_stores_from(path, Some(&storage))?;
             let file = output::new_file(path)?;
             target.export(file.writer()).map_err(|error| output::explain(&file, error.into()))?;
             Ok(file.publish()?)

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use cstor_client::{Layer, Verify};
 
-use super::open_store;
+use super::{keep_stores_from, open_store};
 use crate::args::{Export, Store, VerifyHow};
 use crate::exit::Failure;
 use crate::ui::output;
@@ -15,6 +15,7 @@ pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
     let layer = storage.layer(&args.layer)?;
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
+            keep_stores_from(path, Some(&storage))?;
             let file = output::new_file(path)?;
             export(&layer, args.verify, file.writer()).map_err(|failure| output::explain(&file, failure))?;
             Ok(file.publish()?)

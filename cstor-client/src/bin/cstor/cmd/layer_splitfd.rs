@@ -8,7 +8,7 @@ use cstor_client::splitfdstream::Compressor;
 use cstor_client::splitfdstream::{ExternalFile, Split};
 use cstor_client::{Error, Escaped, Layer, error::SplitFdError};
 
-use super::open_store;
+use super::{keep_stores_from, open_store};
 use crate::args::{SplitFd, Store};
 use crate::exit::Failure;
 use crate::ui::output::{explain, new_file};
@@ -27,6 +27,8 @@ pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
         list.push(".files");
         (args.output.clone(), list.into())
     };
+    keep_stores_from(&stream, Some(&storage))?;
+    keep_stores_from(&list, Some(&storage))?;
     let (stream, list) = (new_file(&stream)?, new_file(&list)?);
     let mut lines = BufWriter::new(list.writer());
     write(&layer, args, BufWriter::new(stream.writer()), &mut lines).map_err(|error| explain(&stream, error.into()))?;

@@ -6,7 +6,7 @@ use cstor_client::Error;
 use cstor_client::jsonrpc::{RpcError, Server, WireError};
 
 use super::extract::Stop;
-use super::open_store;
+use super::{keep_stores_from, open_store};
 use crate::args::{Serve, Store};
 use crate::exit::Failure;
 use crate::socket::{self, Inherited, SocketFile};
@@ -28,6 +28,7 @@ pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
         (Some(Inherited::Connected(socket)), _) => server.serve_connected(socket),
         (None, None) => Ok(()),
         (None, Some(path)) => {
+            keep_stores_from(path, Some(&storage))?;
             let file = SocketFile::create(path)?;
             tracing::debug!(path = %path.display(), "listening");
             serve(file.listener())
