@@ -63,6 +63,7 @@ impl Layout {
             Err(Errno::NOENT) => None,
             blobs => Some(blobs.map_err(failed("open the layout"))?),
         };
+        remove_dead_beside(path);
         remove_dead(root.as_fd(), path, OsStr::new(""));
         if let Some(blobs) = &blobs {
             remove_dead(blobs.as_fd(), &path.join(BLOBS), OsStr::new(""));
@@ -269,6 +270,15 @@ impl Drop for Publication<'_> {
         }
         // If that fails, closing the layout does it.
         let _ = flock(root, FlockOperation::Unlock);
+    }
+}
+
+/// Beside a layout stays what a copy leaves that is killed at its last call, when the new layout is complete.
+fn remove_dead_beside(path: &Path) {
+    let Some(name) = path.file_name() else { return };
+    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Ok(parent) = openat(CWD, above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        remove_dead(parent.as_fd(), above, name);
     }
 }
 
