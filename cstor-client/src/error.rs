@@ -18,7 +18,7 @@ pub use crate::sink::SinkError;
 pub use crate::sink::oci::error::CopyError;
 pub use crate::sink::splitfd::{BadName, SplitFdError};
 pub use crate::source::{BadDescriptor, Replaceable, SourceError};
-pub use crate::store::{LayerPart, StoreError};
+pub use crate::store::{LayerPart, Overlap, StoreError};
 pub use crate::tarsplit::{LineError, TarSplitError};
 
 /// What an error means to whoever must react.

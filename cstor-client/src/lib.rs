@@ -42,6 +42,8 @@ pub mod interrupt;
 pub mod jsonrpc;
 mod layer;
 pub mod merge;
+mod mounts;
+pub mod output;
 mod proxy;
 mod rootfs;
 mod sink;

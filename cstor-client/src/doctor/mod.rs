@@ -5,6 +5,7 @@
 
 mod helper;
 mod kernel;
+mod remains;
 mod store;
 
 use std::path::Path;
@@ -115,6 +116,7 @@ pub fn examine(location: Option<Location>, helper: HelperOptions, directory: &Pa
     };
     let (mut findings, storage) = store::examine(location, helper);
     findings.extend(store::reflinks(storage.as_ref(), directory));
+    findings.extend(remains::examine(directory));
     findings.extend(helper::examine(storage.as_ref(), helper, not_needed));
     findings.extend(kernel::examine());
     findings

@@ -3,17 +3,17 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ftruncate, openat2, unlinkat};
+use rustix::fs::{Mode, ftruncate};
 use rustix::io::Errno;
 
 use super::clone::{Fill, FillError, Filler, write_at};
-use super::destination::CONFINED;
 use super::error::ExtractError;
 use super::plan::MAX_BYTES;
 use crate::entry::Content;
 use crate::layer::ContentProblem;
+use crate::output::without_name;
 
-/// Under which name the file is made, before it loses it.
+/// What errors call the file.
 const NAME: &str = "contents";
 
 /// The file, and where it ends.
@@ -24,9 +24,7 @@ pub(super) struct Aside {
 
 impl Aside {
     pub(super) fn create(root: BorrowedFd<'_>) -> Result<Aside, ExtractError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat2(root, NAME, flags, Mode::from(0o600), CONFINED).map_err(failed)?;
-        unlinkat(root, NAME, AtFlags::empty()).map_err(failed)?;
+        let file = without_name(root, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         Ok(Aside { file, size: 0 })
     }
 

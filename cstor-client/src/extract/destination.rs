@@ -1,22 +1,33 @@
 //! Where a result grows and how it appears: in a private sibling of the destination, which takes the
 //! destination's name when everything is in place, and is removed when anything goes wrong.
 
-use std::ffi::OsString;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use cstor_proto::Escaped;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, fchown, fremovexattr, fstat, mkdirat, openat2,
-    renameat_with, statat,
+    AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchown, flock, fremovexattr,
+    fstat, mkdirat, openat2, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::getegid;
 
-use super::error::ExtractError;
-use super::sweep::{clear, is_empty, sweep};
+use super::descent::At;
+use super::error::{ExtractError, Obstacle};
+use super::survey::{Problem, survey, survey_parent};
+use super::sweep::{clear, is_empty};
+use crate::merge::join;
+use crate::mounts::Mounts;
+use crate::output::{make_private, remove_dead};
+use crate::store::Territory;
+
+/// File systems that lay directories over others.
+const OVERLAYS: [&[u8]; 2] = [b"overlay", b"fuse.fuse-overlayfs"];
 
 /// What stands at the destination before the extraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,21 +47,19 @@ pub(super) struct Staging {
     temporary: OsString,
     root: OwnedFd,
     before: Before,
-    /// The directory that is replaced, for lookups only.
+    /// The directory that is replaced, locked where its file system has locks.
     replaced: Option<OwnedFd>,
     /// Whether the sibling is still there under its temporary name.
     pending: bool,
 }
 
 impl Staging {
-    /// Looks at the destination and makes the sibling.
-    pub(super) fn create(path: &Path, replace: bool) -> Result<Staging, ExtractError> {
+    /// Looks at the destination, which must lie outside of `territory`, and makes the sibling.
+    pub(super) fn create(path: &Path, replace: bool, territory: &Territory) -> Result<Staging, ExtractError> {
         let shown = path.as_os_str().as_encoded_bytes();
         let Some(name) = path.file_name() else {
-            return Err(ExtractError::Occupied {
-                path: path.into(),
-                what: "cannot be created: it has no name of its own",
-            });
+            territory.check(path)?;
+            return Err(occupied(path, Obstacle::Nameless));
         };
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let parent = Dir::open_ambient_dir(above, ambient_authority()).map_err(|source| ExtractError::Destination {
@@ -58,26 +67,16 @@ impl Staging {
             action: "open the directory to extract into",
             source,
         })?;
+        territory.check_in(parent.as_fd(), Some(name), path)?;
+        survey_parent(parent.as_fd()).map_err(|problem| refused(above, At { path: Vec::new(), problem }))?;
         let before = look(&parent, path, name.as_encoded_bytes(), replace)?;
         let replaced = match before {
-            Before::Replaced => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let opened = openat2(&parent, name, flags, Mode::empty(), CONFINED);
-                Some(opened.map_err(|errno| ExtractError::destination(shown, "look at the destination", errno))?)
-            }
+            Before::Replaced => Some(open_replaced(&parent, path, name.as_encoded_bytes())?),
             Before::Nothing | Before::EmptyDir => None,
         };
-        let temporary = temporary_name(name);
         let failed = |action| move |errno| ExtractError::destination(shown, action, errno);
-        mkdirat(&parent, &temporary, Mode::from(0o700)).map_err(failed("create a directory beside it"))?;
-        let opened = open_dir(parent.as_fd(), temporary.as_encoded_bytes());
-        let root = match opened {
-            Ok(root) => root,
-            Err(errno) => {
-                let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::REMOVEDIR);
-                return Err(failed("open a directory beside it")(errno));
-            }
-        };
+        remove_dead(parent.as_fd(), above, name);
+        let (temporary, root) = make_private(parent.as_fd(), name).map_err(failed("create a directory beside it"))?;
         let staging = Staging {
             parent,
             path: path.into(),
@@ -89,7 +88,30 @@ impl Staging {
             pending: true,
         };
         staging.shed_inheritance().map_err(failed("prepare a directory beside it"))?;
+        staging.refuse_lower_layer()?;
         Ok(staging)
+    }
+
+    /// overlayfs does not move a directory of a lower layer unless it may redirect it, and says so (EXDEV) before it looks
+    /// at anything else (fs/overlayfs/dir.c, `ovl_can_move`): also where the move cannot succeed, because what has the
+    /// other name is not empty.
+    fn refuse_lower_layer(&self) -> Result<(), ExtractError> {
+        const PROBE: &str = "probe";
+        let shown = self.path.as_os_str().as_encoded_bytes();
+        let mounts = Mounts::read().map_err(|source| unlisted(&self.path, source))?;
+        let kind = mounts.kind_of(self.parent.as_fd()).map_err(|source| unlisted(&self.path, source))?;
+        if self.replaced.is_none() || !kind.is_some_and(|kind| OVERLAYS.contains(&kind)) {
+            return Ok(());
+        }
+        let failed = |errno| ExtractError::destination(shown, "try whether it can be exchanged", errno);
+        mkdirat(&self.root, PROBE, Mode::from(0o700)).map_err(failed)?;
+        let moved = renameat_with(&self.parent, &self.name, &self.parent, &self.temporary, RenameFlags::empty());
+        unlinkat(&self.root, PROBE, AtFlags::REMOVEDIR).map_err(failed)?;
+        match moved {
+            Err(Errno::XDEV) => Err(occupied(&self.path, Obstacle::LowerLayer)),
+            // That it is not empty is the answer that was wanted; anything else is found when it matters.
+            _ => Ok(()),
+        }
     }
 
     /// Default ACLs and the set-group-id bit of the parent would change every mode and group below.
@@ -123,41 +145,86 @@ impl Staging {
 
     /// Where others may write to the parent, they could have given the temporary name to something else.
     fn check_name(&self) -> Result<(), ExtractError> {
-        let failed = |errno| ExtractError::destination(self.temporary.as_encoded_bytes(), "look at the result", errno);
-        let named = statat(&self.parent, &self.temporary, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-        let own = fstat(&self.root).map_err(failed)?;
-        if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) {
+        if self.is_named(&self.temporary, self.root.as_fd())? {
             return Ok(());
         }
-        let path = self.path.with_file_name(&self.temporary);
-        Err(ExtractError::Occupied { path, what: "was given to something else while the image was extracted" })
+        Err(occupied(&self.path.with_file_name(&self.temporary), Obstacle::Taken))
     }
 
-    /// Gives the result its name.
-    pub(super) fn publish(mut self) -> Result<(), ExtractError> {
+    /// Whether a name in the parent is this directory's.
+    fn is_named(&self, name: &OsStr, dir: BorrowedFd<'_>) -> Result<bool, ExtractError> {
+        let failed = |errno| ExtractError::destination(name.as_encoded_bytes(), "look at the result", errno);
+        match statat(&self.parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(false),
+            named => Ok(is_same(&named.map_err(failed)?, &fstat(dir).map_err(failed)?)),
+        }
+    }
+
+    /// Gives the result its name. What is left then of the directory that it replaces is no error: it gives the path of
+    /// the remainder.
+    pub(super) fn publish(mut self) -> Result<Option<PathBuf>, ExtractError> {
+        self.check_name()?;
+        if let Some(replaced) = self.replaced.take() {
+            self.exchange(&replaced)?;
+            // The next run may replace the result while this one removes what was there before.
+            let _ = flock(&self.root, FlockOperation::Unlock);
+            return Ok(self.remove_replaced(&replaced));
+        }
         let flags = match self.before {
-            Before::Nothing => RenameFlags::NOREPLACE,
             // The kernel replaces a directory only if it is empty.
             Before::EmptyDir => RenameFlags::empty(),
-            Before::Replaced => RenameFlags::EXCHANGE,
+            Before::Nothing | Before::Replaced => RenameFlags::NOREPLACE,
         };
-        self.check_name()?;
-        renameat_with(&self.parent, &self.temporary, &self.parent, &self.name, flags).map_err(|errno| match errno {
-            Errno::EXIST | Errno::NOTEMPTY => {
-                ExtractError::Occupied { path: self.path.clone(), what: "appeared while the image was extracted" }
-            }
-            errno => {
-                ExtractError::destination(self.path.as_os_str().as_encoded_bytes(), "put the result in place", errno)
-            }
-        })?;
+        self.rename(flags)?;
         self.pending = false;
-        if self.before == Before::Replaced {
-            // The old tree has the temporary name now.
-            sweep(self.parent.as_fd(), self.temporary.as_encoded_bytes()).map_err(|errno| {
-                ExtractError::destination(self.temporary.as_encoded_bytes(), "remove the replaced directory", errno)
-            })?;
+        Ok(None)
+    }
+
+    /// Exchanges the result and the directory that was looked at, and no other one.
+    fn exchange(&mut self, replaced: &OwnedFd) -> Result<(), ExtractError> {
+        if !self.is_named(&self.name, replaced.as_fd())? {
+            return Err(occupied(&self.path, Obstacle::Exchanged));
         }
-        Ok(())
+        self.rename(RenameFlags::EXCHANGE)?;
+        // From now on the result may have the name of the destination: an error removes nothing.
+        self.pending = false;
+        // Between the look and the exchange another process may have renamed something else to either name.
+        if self.is_named(&self.temporary, replaced.as_fd())? && self.is_named(&self.name, self.root.as_fd())? {
+            return Ok(());
+        }
+        self.rename(RenameFlags::EXCHANGE)?;
+        self.pending = true;
+        Err(occupied(&self.path, Obstacle::Exchanged))
+    }
+
+    fn rename(&self, flags: RenameFlags) -> Result<(), ExtractError> {
+        let shown = self.path.as_os_str().as_encoded_bytes();
+        let renamed = renameat_with(&self.parent, &self.temporary, &self.parent, &self.name, flags);
+        renamed.map_err(|errno| match errno {
+            Errno::EXIST | Errno::NOTEMPTY => occupied(&self.path, Obstacle::Appeared),
+            Errno::NOENT if flags == RenameFlags::EXCHANGE => occupied(&self.path, Obstacle::Exchanged),
+            errno => ExtractError::destination(shown, "put the result in place", errno),
+        })
+    }
+
+    /// Removes the directory that was replaced, which has the temporary name now; by its descriptor, so that whatever
+    /// else may have taken the name goes only if it is empty.
+    fn remove_replaced(&self, replaced: &OwnedFd) -> Option<PathBuf> {
+        // Locked and private, it is what the next run removes if this one is killed now.
+        let _ = rustix::fs::fchmod(replaced, Mode::RWXU);
+        let removed = clear(replaced.as_fd()).and_then(|()| {
+            unlinkat(&self.parent, &self.temporary, AtFlags::REMOVEDIR)
+                .map_err(|problem| At { path: Vec::new(), problem })
+        });
+        let At { path, problem } = removed.err()?;
+        let remainder = self.path.with_file_name(&self.temporary);
+        tracing::warn!(
+            directory = %Escaped(remainder.as_os_str().as_encoded_bytes()),
+            obstacle = %Escaped(&path),
+            errno = %problem,
+            "the replaced directory could not be removed"
+        );
+        Some(remainder)
     }
 }
 
@@ -168,7 +235,8 @@ impl Drop for Staging {
         }
         // By its descriptor: what else may have taken the name goes only if it is empty.
         let removed = clear(self.root.as_fd())
-            .and_then(|()| rustix::fs::unlinkat(&self.parent, &self.temporary, AtFlags::REMOVEDIR));
+            .map_err(|at| at.problem)
+            .and_then(|()| unlinkat(&self.parent, &self.temporary, AtFlags::REMOVEDIR));
         if let Err(errno) = removed {
             tracing::warn!(directory = %self.path.with_file_name(&self.temporary).display(), %errno, "could not be removed");
         }
@@ -176,7 +244,6 @@ impl Drop for Staging {
 }
 
 fn look(parent: &Dir, path: &Path, name: &[u8], replace: bool) -> Result<Before, ExtractError> {
-    let occupied = |what| Err(ExtractError::Occupied { path: path.into(), what });
     let failed =
         |errno| ExtractError::destination(path.as_os_str().as_encoded_bytes(), "look at the destination", errno);
     let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -185,29 +252,71 @@ fn look(parent: &Dir, path: &Path, name: &[u8], replace: bool) -> Result<Before,
     };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {}
-        FileType::Symlink => return occupied("is a symbolic link"),
-        _ => return occupied("is not a directory"),
+        FileType::Symlink => return Err(occupied(path, Obstacle::Symlink)),
+        _ => return Err(occupied(path, Obstacle::NotADirectory)),
     }
-    if is_empty(parent.as_fd(), name).map_err(failed)? {
-        Ok(Before::EmptyDir)
-    } else if replace {
-        Ok(Before::Replaced)
-    } else {
-        occupied("is not empty")
+    let is_empty = match is_empty(parent.as_fd(), name) {
+        Err(Errno::XDEV) => return Err(occupied(path, Obstacle::MountPoint)),
+        is_empty => is_empty.map_err(failed)?,
+    };
+    if !is_empty && !replace {
+        return Err(occupied(path, Obstacle::NotEmpty));
+    }
+    refuse_mounts(parent, path, name)?;
+    Ok(if is_empty { Before::EmptyDir } else { Before::Replaced })
+}
+
+/// The kernel neither renames nor removes what is a mount point, in whichever mount of the file system that shows.
+fn refuse_mounts(parent: &Dir, path: &Path, name: &[u8]) -> Result<(), ExtractError> {
+    let mounts = Mounts::read().map_err(|source| unlisted(path, source))?;
+    let place = mounts.place_of(parent.as_fd()).map_err(|source| unlisted(path, source))?;
+    let Some(place) = place.map(|place| place.join(name)) else { return Ok(()) };
+    match mounts.points_in(&place).min() {
+        None => Ok(()),
+        Some(point) if point.is_empty() => Err(occupied(path, Obstacle::MountPoint)),
+        Some(point) => Err(occupied(&below(path, &point), Obstacle::MountBelow)),
     }
 }
 
-/// `.NAME.cstor-` and 16 random digits; shortened where the name leaves no room.
-fn temporary_name(name: &std::ffi::OsStr) -> OsString {
-    const SUFFIX: usize = ".cstor-".len() + 16;
-    const NAME_MAX: usize = 255;
-    let random = RandomState::new().build_hasher().finish();
-    let mut temporary = OsString::from(".");
-    if name.len() + SUFFIX < NAME_MAX {
-        temporary.push(name);
+/// Opens what is to be replaced, keeps others from replacing it too, and looks whether it can be removed.
+fn open_replaced(parent: &Dir, path: &Path, name: &[u8]) -> Result<OwnedFd, ExtractError> {
+    let failed = |action| move |errno| ExtractError::destination(path.as_os_str().as_encoded_bytes(), action, errno);
+    let opened = open_dir(parent.as_fd(), name).map_err(failed("look at the destination"))?;
+    // Not every file system has locks of directories: what was exchanged is compared in any case.
+    if let Err(Errno::WOULDBLOCK) = flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        return Err(occupied(path, Obstacle::Locked));
     }
-    temporary.push(format!(".cstor-{random:016x}"));
-    temporary
+    survey(parent.as_fd(), opened.as_fd()).map_err(|at| refused(path, at))?;
+    Ok(opened)
+}
+
+fn occupied(path: &Path, what: Obstacle) -> ExtractError {
+    ExtractError::Occupied { path: path.into(), what }
+}
+
+fn refused(top: &Path, At { path, problem }: At<Problem>) -> ExtractError {
+    let path = below(top, &path);
+    match problem {
+        Problem::Obstacle(what) => occupied(&path, what),
+        Problem::Unseen(errno) => {
+            ExtractError::destination(path.as_os_str().as_encoded_bytes(), "look whether it can be removed", errno)
+        }
+    }
+}
+
+/// A path below another one; the other one itself if there is nothing of it.
+fn below(top: &Path, path: &[u8]) -> PathBuf {
+    let top = top.as_os_str().as_bytes();
+    OsString::from_vec(if path.is_empty() { top.to_vec() } else { join(top, path) }).into()
+}
+
+fn unlisted(path: &Path, source: io::Error) -> ExtractError {
+    let path = path.as_os_str().as_encoded_bytes().to_vec();
+    ExtractError::Destination { path, action: "find what is mounted there", source }
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
 /// How everything below a result is reached: nothing leads out of it, or to another file system.

@@ -1,5 +1,6 @@
 //! Why an extraction failed. Whatever it was, nothing is left at the destination.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -30,13 +31,13 @@ pub enum ExtractError {
         /// Why.
         source: io::Error,
     },
-    /// The destination is there already.
-    #[error("{}: {what}", path.display())]
+    /// Something stands in the way at the destination.
+    #[error("{}: {what}", Escaped(path.as_os_str().as_encoded_bytes()))]
     Occupied {
-        /// The destination.
+        /// The destination, or what is in the way below it.
         path: PathBuf,
         /// What stands there.
-        what: &'static str,
+        what: Obstacle,
     },
     /// The file system cannot clone the store's files, but the caller insists on it.
     #[error("{}: the contents cannot be reflinked to here: {source}", path.display())]
@@ -92,6 +93,95 @@ pub enum ExtractError {
     Interrupted(#[from] Interrupted),
 }
 
+/// What keeps a result from being put at its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// The path is `/`, or ends in `..`, or is `.`: there is no name that the result could take.
+    Nameless,
+    /// A directory with contents.
+    NotEmpty,
+    /// A symbolic link.
+    Symlink,
+    /// Neither a directory nor a symbolic link.
+    NotADirectory,
+    /// The destination is a mount point, here or in another mount of its file system.
+    MountPoint,
+    /// What is to be replaced holds a mount point.
+    MountBelow,
+    /// A file or directory has the attribute `i`.
+    Immutable,
+    /// A file or directory has the attribute `a`.
+    AppendOnly,
+    /// A directory of another user that is not empty, and to which this one may not write.
+    Foreign {
+        /// That user.
+        owner: u32,
+    },
+    /// A file or directory of another user in a sticky directory.
+    Sticky {
+        /// That user.
+        owner: u32,
+    },
+    /// A directory of a lower layer of an overlay mount, which the kernel does not move.
+    LowerLayer,
+    /// Another process holds a lock of it.
+    Locked,
+    /// It was not there, or was empty, when the extraction began.
+    Appeared,
+    /// What is there is not the directory that was to be replaced any more.
+    Exchanged,
+    /// The temporary name of the result is something else's.
+    Taken,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Obstacle::Nameless => "has no name of its own that the result could take",
+            Obstacle::NotEmpty => "is not empty",
+            Obstacle::Symlink => "is a symbolic link",
+            Obstacle::NotADirectory => "is not a directory",
+            Obstacle::MountPoint | Obstacle::MountBelow => "is a mount point",
+            Obstacle::Immutable => "is immutable",
+            Obstacle::AppendOnly => "is append-only",
+            Obstacle::Foreign { owner } => {
+                return write!(f, "belongs to uid {owner}, is not empty, and could not be removed");
+            }
+            Obstacle::Sticky { owner } => {
+                return write!(f, "belongs to uid {owner}, and could not be removed from a sticky directory");
+            }
+            Obstacle::LowerLayer => "is a directory of a lower layer of an overlay mount, which cannot be exchanged",
+            Obstacle::Locked => "is locked by another process, such as another extraction that replaces it",
+            Obstacle::Appeared => "appeared while the image was extracted",
+            Obstacle::Exchanged => "is another directory than before the image was extracted",
+            Obstacle::Taken => "was given to something else while the image was extracted",
+        })
+    }
+}
+
+impl Obstacle {
+    fn advice(self) -> &'static str {
+        match self {
+            Obstacle::Nameless => "name a directory by its path, not as `.`, `..` or `/`",
+            Obstacle::NotEmpty | Obstacle::Appeared => "choose a directory that does not exist, or --replace",
+            Obstacle::Symlink | Obstacle::NotADirectory => "choose a directory that does not exist",
+            Obstacle::MountPoint => "name a directory below it",
+            Obstacle::MountBelow => "unmount it, or choose a directory that does not exist",
+            Obstacle::Immutable | Obstacle::AppendOnly => {
+                "remove the attribute with chattr, or choose another destination"
+            }
+            Obstacle::Foreign { .. } | Obstacle::Sticky { .. } => {
+                "remove it as its owner (of a subordinate id: under `podman unshare`), or choose a directory that does \
+                 not exist"
+            }
+            Obstacle::LowerLayer => "remove it first, or choose a directory that does not exist",
+            Obstacle::Locked => "try again when it has finished",
+            Obstacle::Exchanged | Obstacle::Taken => "try again when nothing else uses the directory",
+        }
+    }
+}
+
 impl ExtractError {
     pub(super) fn destination(path: &[u8], action: &'static str, errno: Errno) -> ExtractError {
         ExtractError::Destination { path: path.to_vec(), action, source: errno.into() }
@@ -119,11 +209,7 @@ impl ExtractError {
         Some(match self {
             ExtractError::Image(error) => error.own_advice()?,
             ExtractError::Destination { source, .. } => destination_advice(source),
-            // Everything else that can stand there, it does not replace.
-            ExtractError::Occupied { what: "is not empty", .. } => {
-                "choose a directory that does not exist, or --replace"
-            }
-            ExtractError::Occupied { .. } => "choose a directory that does not exist",
+            ExtractError::Occupied { what, .. } => what.advice(),
             ExtractError::NoReflink { .. } => {
                 "extract to the file system of the store, if it can reflink, or use --reflink auto"
             }

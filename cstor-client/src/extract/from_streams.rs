@@ -28,7 +28,7 @@ use crate::interrupt::Interrupt;
 use crate::layer::ContentProblem;
 use crate::merge::{FinalTree, InodeId, MergeProblem};
 use crate::sink::splitfd::{FileSupply, Members, Place, Reader, SplitFdError};
-use crate::store::StoreError;
+use crate::store::{StoreError, Territory};
 
 /// What is read or written at a time.
 const PIECE: usize = 256 * 1024;
@@ -38,7 +38,8 @@ const PIECE: usize = 256 * 1024;
 /// They are merged as an image's layers are: whiteouts and opaque directories hide what the streams before them have,
 /// and leave nothing themselves. All options of `extractor` hold, except that contents which stand in a stream are
 /// always copied, and that [`Extractor::before_placing`] hears of no roots: what `files` opens later is its own
-/// concern. No checksum comes with a stream, so nothing is held against one.
+/// concern. No checksum comes with a stream, so nothing is held against one. No store comes with one either: a caller who
+/// knows of stores keeps the destination out of them with [`crate::discover::Territory::check`].
 ///
 /// ```
 /// # use cstor_client::{Layer, Storage, extract::Extractor, splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD}};
@@ -129,7 +130,7 @@ impl<'e> Streams<'e> {
     ) -> Result<Streams<'e>, ExtractError> {
         let account = Account::open(extractor.memory_limit).map_err(StoreError::from)?;
         let interrupt = extractor.interrupt.clone().unwrap_or_default();
-        let staging = Staging::create(destination, extractor.options.replace)?;
+        let staging = Staging::create(destination, extractor.options.replace, &Territory::default())?;
         let aside = Aside::create(staging.root())?;
         // Looks at the umask, which a sandbox may hide.
         let policy = extractor.policy();
@@ -214,8 +215,8 @@ impl<'e> Streams<'e> {
             interrupt: &interrupt,
         };
         placer.place(|| FromStreams { placer: &placer, aside: &aside, contents: &contents, supplies }.place_files())?;
-        staging.publish()?;
-        Ok(report(&plan, &counters, verified))
+        let remainder = staging.publish()?;
+        Ok(Report { remainder, ..report(&plan, &counters, verified) })
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod aside;
 mod clone;
+mod descent;
 mod destination;
 mod error;
 mod from_chain;
@@ -15,6 +16,7 @@ mod node;
 mod place;
 mod plan;
 mod report;
+mod survey;
 mod sweep;
 
 use std::io;
@@ -26,9 +28,10 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{getegid, geteuid};
 
 pub use clone::Reflink;
-pub use error::ExtractError;
+pub use error::{ExtractError, Obstacle};
 pub use hook::Reach;
 pub use report::{Losses, Progress, Report, Silent};
+pub(crate) use sweep::empty;
 
 use crate::account::Account;
 use crate::chain::Chain;
@@ -37,7 +40,7 @@ use crate::interrupt::Interrupt;
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree, Merging};
 use crate::source::Escalating;
-use crate::store::StoreError;
+use crate::store::{StoreError, Territory};
 use crate::target::Target;
 use destination::Staging;
 use from_chain::FromChain;
@@ -153,7 +156,8 @@ impl Extractor {
         self
     }
 
-    /// Whether a destination that is not empty is replaced, in one step, when the result is complete.
+    /// Whether a destination that is not empty is replaced, in one step, when the result is complete. What it cannot
+    /// remove, it refuses before anything is placed; see also [`Report::remainder`].
     pub fn replace(mut self, replace: bool) -> Extractor {
         self.options.replace = replace;
         self
@@ -187,7 +191,8 @@ impl Extractor {
         self
     }
 
-    /// Extracts an image or a container to a directory that does not exist or is empty.
+    /// Extracts an image or a container to a directory that does not exist or is empty, and neither lies in a directory
+    /// of the store that is read nor holds one.
     pub fn extract(&self, target: impl Into<Target>, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
         self.extract_with(target, destination.as_ref(), &Silent)
     }
@@ -233,7 +238,8 @@ impl Extractor {
         progress: &dyn Progress,
     ) -> Result<Report, ExtractError> {
         let plan = self.plan(tree, &policy, chain.interrupt())?;
-        let staging = Staging::create(destination, self.options.replace)?;
+        let territory = Territory::of_roots(&chain.shared().roots)?;
+        let staging = Staging::create(destination, self.options.replace, &territory)?;
         let mut source = Escalating::new(chain.shared());
         // Looks at control groups, which a sandbox may hide.
         let threads = threads();
@@ -259,10 +265,10 @@ impl Extractor {
             contents.probe_clone(&mut source, destination)?;
         }
         placer.place(|| contents.place_files(&mut source, threads))?;
-        staging.publish()?;
+        let remainder = staging.publish()?;
         let verified =
             plan.without_checksum == 0 && (self.options.verify || Counters::get(&counters.reflinked_bytes) == 0);
-        Ok(report(&plan, &counters, verified))
+        Ok(Report { remainder, ..report(&plan, &counters, verified) })
     }
 
     fn plan<'t>(&self, tree: &'t FinalTree, policy: &Policy, interrupt: &Interrupt) -> Result<Plan<'t>, ExtractError> {
@@ -297,6 +303,7 @@ fn report(plan: &Plan<'_>, counters: &Counters, verified: bool) -> Report {
         without_checksum: plan.without_checksum,
         verified,
         losses: plan.losses,
+        remainder: None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! What an extraction did, and what it had to leave out.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// Regular files, hard links counted once.
@@ -27,6 +28,8 @@ pub struct Report {
     pub verified: bool,
     /// What was left out.
     pub losses: Losses,
+    /// What is left of the directory that was replaced, where not all of it could be removed. The result is complete.
+    pub remainder: Option<PathBuf>,
 }
 
 /// What the result cannot have, and so was left out.

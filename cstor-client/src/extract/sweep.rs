@@ -1,66 +1,34 @@
-//! Removing a tree beneath a descriptor, whatever modes its directories have.
+//! Removing a tree beneath a descriptor, whatever modes its directories have, and however deep or wide it is.
 //!
-//! It follows no symlink and holds two descriptors at a time, however deep the tree is.
+//! It follows no symlink and enters no mount; `descent.rs` has the walk.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat2, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fstat, openat2, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
+use super::descent::{At, Step, Visit, descend};
 use super::destination::{CONFINED, open_dir};
-use crate::merge::join;
 
-/// Removes `name` in `parent` with everything below it.
-pub(super) fn sweep(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    clear(open_writable(parent, name)?.as_fd())?;
-    unlinkat(parent, name, AtFlags::REMOVEDIR)
-}
+/// How often directories may be found full again that were empty, before it is given up: somebody fills them.
+const MAX_REFILLED: u32 = 100;
 
 /// Removes everything in a directory.
-pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), Errno> {
-    // The empty path is the directory itself.
-    let mut pending = vec![Vec::new()];
-    while let Some(path) = pending.last() {
-        let fd = match open_writable(top, path) {
-            Err(Errno::NOENT) => {
-                pending.pop();
-                continue;
-            }
-            fd => fd?,
-        };
-        let mut below = Vec::new();
-        for entry in Dir::read_from(&fd)? {
-            let entry = entry?;
-            let child = entry.file_name().to_bytes();
-            if matches!(child, b"." | b"..") {
-                continue;
-            }
-            match unlinkat(&fd, child, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                // EPERM is what POSIX has for directories, EISDIR what Linux says.
-                Err(Errno::ISDIR | Errno::PERM) if may_be_dir(entry.file_type()) => below.push(join(path, child)),
-                Err(errno) => return Err(errno),
-            }
-        }
-        drop(fd);
-        if below.is_empty() {
-            if !path.is_empty() {
-                match unlinkat(top, path.as_slice(), AtFlags::REMOVEDIR) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(errno) => return Err(errno),
-                }
-            }
-            pending.pop();
-        } else {
-            pending.extend(below);
-        }
-    }
-    Ok(())
+pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), At<Errno>> {
+    let top = open_writable(top, b".").map_err(|problem| At { path: Vec::new(), problem })?;
+    descend(top, &mut Sweep::default())
+}
+
+/// The same for callers to whom it does not matter where it failed.
+pub(crate) fn empty(top: BorrowedFd<'_>) -> Result<(), Errno> {
+    clear(top).map_err(|at| at.problem)
 }
 
 /// Whether a directory has no entries.
 pub(super) fn is_empty(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
-    for entry in Dir::read_from(open_dir(parent, name)?)? {
+    for entry in Dir::new(open_dir(parent, name)?)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);
         }
@@ -68,20 +36,91 @@ pub(super) fn is_empty(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errn
     Ok(true)
 }
 
-fn may_be_dir(kind: FileType) -> bool {
-    matches!(kind, FileType::Directory | FileType::Unknown)
+#[derive(Debug, Default)]
+struct Sweep {
+    /// Whether anything was removed since the uppermost directory was begun.
+    removed: bool,
+    /// How often a directory was left and is still not empty.
+    refilled: u32,
+}
+
+impl Sweep {
+    /// Removes a directory if it is empty.
+    fn remove_dir(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Step, Errno> {
+        match unlinkat(dir, name, AtFlags::REMOVEDIR) {
+            Ok(()) => {
+                self.removed = true;
+                Ok(Step::Next)
+            }
+            Err(Errno::NOENT) => Ok(Step::Next),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(Step::Enter),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl Visit for Sweep {
+    type Problem = Errno;
+    const COMES_BACK: bool = true;
+
+    fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<Step, Errno> {
+        if kind == FileType::Directory {
+            return self.remove_dir(dir, name);
+        }
+        match unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) => {
+                self.removed = true;
+                Ok(Step::Next)
+            }
+            Err(Errno::NOENT) => Ok(Step::Next),
+            // EPERM is what POSIX has for directories, EISDIR what Linux says.
+            Err(errno @ (Errno::ISDIR | Errno::PERM)) => match self.remove_dir(dir, name) {
+                Err(Errno::NOTDIR) => Err(errno),
+                removed => removed,
+            },
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn open(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<OwnedFd>, Errno> {
+        match open_writable(dir, name.to_bytes()) {
+            Err(Errno::NOENT) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    fn left(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Step, Errno> {
+        let step = self.remove_dir(dir, name)?;
+        if step == Step::Enter {
+            self.refilled += 1;
+            if self.refilled > MAX_REFILLED {
+                return Err(Errno::NOTEMPTY);
+            }
+        }
+        Ok(step)
+    }
+
+    /// Names may be passed over in a directory that changes while it is read (readdir(3)).
+    fn again(&mut self) -> bool {
+        std::mem::take(&mut self.removed)
+    }
+
+    fn lacks_descriptors(problem: &Errno) -> bool {
+        matches!(*problem, Errno::MFILE | Errno::NFILE)
+    }
 }
 
 /// Opens a directory for reading, and lets its owner change it.
 fn open_writable(parent: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let path = if path.is_empty() { b"." } else { path };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = openat2(parent, path, flags, Mode::empty(), CONFINED)?;
-    if rustix::fs::fstat(&found)?.st_mode & 0o700 != 0o700 {
+    let stat = fstat(&found)?;
+    // Others may not change the mode, but perhaps the directory.
+    if stat.st_mode & 0o700 != 0o700 && stat.st_uid == geteuid().as_raw() {
         // The one way to change the mode of what is open for lookups only; it cannot mean another file.
         chmodat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::from(0o700), AtFlags::empty())?;
     }
-    open_dir(parent, path)
+    open_dir(found.as_fd(), b"")
 }
 
 #[cfg(test)]
@@ -89,11 +128,15 @@ mod tests {
     use super::*;
     use rustix::fs::{mkdirat, open, symlinkat};
 
+    fn opened(path: &std::path::Path) -> OwnedFd {
+        open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
     #[test]
     fn trees_go_whatever_their_modes_and_links_stay_links() {
         let dir = tempfile::tempdir().unwrap();
-        let top = open(dir.path(), OFlags::RDONLY, Mode::empty()).unwrap();
-        let fd = std::os::fd::AsFd::as_fd(&top);
+        let top = opened(dir.path());
+        let fd = top.as_fd();
         for path in ["keep", "tree", "tree/a", "tree/a/b", "tree/locked"] {
             mkdirat(fd, path, Mode::from(0o700)).unwrap();
         }
@@ -103,8 +146,36 @@ mod tests {
         chmodat(fd, "tree/locked", Mode::from(0), AtFlags::empty()).unwrap();
         chmodat(fd, "tree/a", Mode::from(0o555), AtFlags::empty()).unwrap();
         assert!(!is_empty(fd, b"tree").unwrap());
-        sweep(fd, b"tree").unwrap();
-        assert!(matches!(open_dir(fd, b"tree"), Err(Errno::NOENT)));
+        clear(open_dir(fd, b"tree").unwrap().as_fd()).unwrap();
+        assert!(is_empty(fd, b"tree").unwrap());
         assert!(!is_empty(fd, b"keep").unwrap());
+    }
+
+    /// Far deeper than PATH_MAX and than the number of descriptors that stay open, and at every depth something before
+    /// and behind the way down.
+    #[test]
+    fn depth_and_width_do_not_matter() {
+        const DEEP: usize = 3_000;
+        const WIDE: usize = 20_000;
+        let dir = tempfile::tempdir().unwrap();
+        let mut here = opened(dir.path());
+        let down = "a-name-of-twenty-byte";
+        for depth in 0..DEEP {
+            for name in [down, "a", "z"] {
+                mkdirat(&here, name, Mode::from(0o700)).unwrap();
+            }
+            symlinkat("nowhere", &here, "l").unwrap();
+            if depth % 100 == 0 {
+                mkdirat(&here, "z/full", Mode::from(0o700)).unwrap();
+            }
+            here = open_dir(here.as_fd(), down.as_bytes()).unwrap();
+        }
+        for number in 0..WIDE {
+            symlinkat("nowhere", &here, format!("{number}")).unwrap();
+        }
+        drop(here);
+        let top = opened(dir.path());
+        clear(top.as_fd()).unwrap();
+        assert!(is_empty(top.as_fd(), b"").unwrap());
     }
 }

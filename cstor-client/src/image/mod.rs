@@ -6,6 +6,7 @@ pub(crate) mod reference;
 
 use std::fmt;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::chain::Chain;
@@ -14,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::Layer;
 use crate::merge::FinalTree;
 use crate::rootfs;
-use crate::store::{ImageRecord, Shared, Snapshot, StoreError};
+use crate::store::{ImageRecord, Shared, Snapshot, StoreError, Territory};
 use crate::toc::Toc;
 
 pub use manifest::{Config, History, Manifest};
@@ -100,6 +101,11 @@ impl Image {
     /// file is held against its checksum; what was written before an error is not the image.
     pub fn export(&self, out: impl Write) -> Result<u64, Error> {
         rootfs::export(self.open_chain()?, out)
+    }
+
+    /// Refuses a destination that is, lies in, or holds a directory of the store.
+    pub(crate) fn keep_store_from(&self, destination: &Path) -> Result<(), StoreError> {
+        Territory::of_roots(&self.shared.roots)?.check(destination)
     }
 
     /// Opens its layers for reading.

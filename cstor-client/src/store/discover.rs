@@ -14,10 +14,13 @@ use std::path::PathBuf;
 
 pub use super::LockState;
 use super::StoreError;
+use super::conf::Table;
+use super::location::Location;
 pub use super::podman_db::Database;
 use super::rules::User;
 pub use super::rules::{Rules, Step};
 pub use super::settings::{Origin, Setting, Settings};
+pub use super::territory::Territory;
 pub use super::warning::Warning;
 use crate::source::seen::read_small;
 
@@ -93,6 +96,23 @@ pub(super) fn locate() -> Result<Settings, StoreError> {
         );
     }
     Ok(settings)
+}
+
+/// Where podman may keep stores for this user, by either generation of rules. Where the configuration cannot be
+/// understood it is the default place: what depends on it is not the reading of a store.
+pub(super) fn locations() -> Vec<Location> {
+    match Discovery::of_this_process() {
+        Ok(found) => {
+            [Some(&found.settings), found.other.as_ref()].into_iter().flatten().map(Settings::location).collect()
+        }
+        Err(error) => {
+            tracing::debug!(%error, "podman's own store is taken to be at its default place");
+            Settings::of(&Table::default(), &User::new(&Process))
+                .map(|settings| settings.location())
+                .into_iter()
+                .collect()
+        }
+    }
 }
 
 fn decide(around: &dyn Surroundings) -> Result<Discovery, StoreError> {

@@ -307,6 +307,46 @@ pub enum StoreError {
         /// Why it is none.
         source: InvalidDigest,
     },
+    /// Something is to be written where a store is.
+    #[error("{}: {overlap} {}, a directory of a container store", Escaped(path.as_os_str().as_encoded_bytes()),
+        Escaped(root.as_os_str().as_encoded_bytes()))]
+    Destination {
+        /// Where it is to be written.
+        path: PathBuf,
+        /// The directory of the store.
+        root: PathBuf,
+        /// How the one lies to the other.
+        overlap: Overlap,
+    },
+    /// It cannot be found out whether something would be written where a store is.
+    #[error("{}: cannot be looked at", Escaped(path.as_os_str().as_encoded_bytes()))]
+    Unseen {
+        /// Where it is to be written, or the directory of a store.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// How a destination lies to a directory of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// It is that directory.
+    Is,
+    /// It is, or would be, somewhere below it.
+    LiesIn,
+    /// It is somewhere above it.
+    Holds,
+}
+
+impl std::fmt::Display for Overlap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Overlap::Is => "is",
+            Overlap::LiesIn => "lies in",
+            Overlap::Holds => "holds",
+        })
+    }
 }
 
 /// A part of a layer.
@@ -364,6 +404,11 @@ impl StoreError {
             | StoreError::TooLarge { .. }
             | StoreError::TooDeep { .. }
             | StoreError::TooManyStores { .. } => ErrorKind::Limit,
+            StoreError::Destination { .. } => ErrorKind::Destination,
+            StoreError::Unseen { source, .. } => match Errno::from_io_error(source) {
+                Some(Errno::MFILE | Errno::NFILE) => ErrorKind::Limit,
+                _ => ErrorKind::Destination,
+            },
             StoreError::Locked { .. } => ErrorKind::Busy,
             StoreError::Restless { .. } | StoreError::Vanished { .. } | StoreError::ImageVanished { .. } => {
                 ErrorKind::Changed
@@ -414,6 +459,8 @@ impl StoreError {
             }
             StoreError::Incomplete { .. } => "pull or build the image again",
             StoreError::Locked { .. } => "try again when it has finished",
+            StoreError::Destination { .. } => "choose a destination outside of every store",
+            StoreError::Unseen { .. } => "choose another destination",
             _ => return None,
         })
     }

@@ -10,6 +10,8 @@ pub struct Location {
     pub(crate) transient: Option<PathBuf>,
     pub(crate) additional: Vec<PathBuf>,
     pub(crate) layer_stores: Vec<PathBuf>,
+    /// Where podman keeps what is not read here, and nothing may be written to either.
+    pub(crate) unread: Vec<PathBuf>,
 }
 
 impl Location {
@@ -21,6 +23,7 @@ impl Location {
             transient: None,
             additional: Vec::new(),
             layer_stores: Vec::new(),
+            unread: Vec::new(),
         }
     }
 

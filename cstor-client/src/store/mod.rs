@@ -23,6 +23,7 @@ mod roots;
 mod rules;
 mod settings;
 mod snapshot;
+mod territory;
 mod warning;
 
 use std::fmt;
@@ -34,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cstor_proto::{LayerId, StoreIndex};
 
 pub(crate) use containers::ContainerRecord;
-pub use error::{LayerPart, StoreError};
+pub use error::{LayerPart, Overlap, StoreError};
 pub(crate) use file::Root;
 pub(crate) use images::ImageRecord;
 pub(crate) use layers::{IdMap, IdMaps, LayerRecord};
@@ -46,6 +47,7 @@ pub(crate) use lock::lock_state;
 pub use podman_db::{ContainerState, ContainerStatus, ContainerStatuses};
 use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
+pub(crate) use territory::Territory;
 
 use crate::account::Account;
 use crate::container::{self, Container};

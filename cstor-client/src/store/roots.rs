@@ -28,6 +28,8 @@ pub(crate) struct Roots {
     run_root: Option<Root>,
     /// Stores of single layers; those that are not there have none.
     layer_stores: Vec<Root>,
+    /// Directories of podman's that are not read.
+    unread: Vec<PathBuf>,
 }
 
 /// A file, and the root that holds what it lists.
@@ -59,6 +61,7 @@ impl Roots {
             split: location.image_store.is_some(),
             transient: location.transient.is_some(),
             run_root,
+            unread: location.unread.clone(),
         })
     }
 
@@ -81,6 +84,11 @@ impl Roots {
     /// All, with the run root and the stores of single layers.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Root> {
         self.layered.iter().chain(&self.run_root).chain(&self.layer_stores)
+    }
+
+    /// Directories of podman's that belong to the store and are not read, whether or not they are there.
+    pub(super) fn unread(&self) -> &[PathBuf] {
+        &self.unread
     }
 
     /// The stores of single layers, which are counted behind those that list layers.

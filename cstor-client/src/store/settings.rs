@@ -147,6 +147,7 @@ impl Settings {
         if self.transient_store.value {
             location = location.transient(&self.run_root.value);
         }
+        location.unread.push(self.run_root.value.clone());
         location.layer_stores(self.additional_layer_stores.value.iter().cloned())
     }
 

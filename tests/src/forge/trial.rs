@@ -135,15 +135,40 @@ impl Trial {
 
     /// The same through another program: `WRAPPER cstor --root STORE ARGUMENTS`.
     pub fn start_through(&self, wrapper: &[&str], arguments: &[&str]) -> Run {
-        let mut command = self.command_through(wrapper, arguments);
-        let log = |name: &str| File::create(self.dir.path().join(name)).expect(name);
-        command.stdout(log("stdout")).stderr(log("stderr"));
-        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Run { child, started: Instant::now(), logs: self.dir.path().to_owned(), peak: 0 }
+        self.spawn(self.command_through(wrapper, arguments))
     }
 
     /// The command of [`Trial::start_through`], whose outputs are still to be said.
     pub fn command_through(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
+        let mut command = self.command(wrapper);
+        if self.subject == Subject::Plain {
+            command.uid(PLAIN).gid(PLAIN);
+        }
+        command.arg("--root").arg(&self.store.root).args(arguments);
+        command
+    }
+
+    /// Starts `cstor ARGUMENTS`, and where there is a script of mounts, in a mount namespace of its own that root has
+    /// prepared with it.
+    pub fn start_in(&self, mounts: &str, arguments: &[&str]) -> Run {
+        let script = format!("set -e; was=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin; {mounts}\nPATH=$was exec \"$@\"");
+        let user = PLAIN.to_string();
+        let unshared = ["/usr/bin/unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", &script, "sh"];
+        let become_plain = ["/usr/bin/setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"];
+        let mut command = match (mounts, self.subject) {
+            ("", _) => self.command(&[]),
+            (_, Subject::Caller) => self.command(&unshared),
+            (_, Subject::Plain) => self.command(&[&unshared[..], &become_plain].concat()),
+        };
+        if mounts.is_empty() && self.subject == Subject::Plain {
+            command.uid(PLAIN).gid(PLAIN);
+        }
+        command.args(arguments);
+        self.spawn(command)
+    }
+
+    /// `WRAPPER cstor`, with an environment of its own.
+    fn command(&self, wrapper: &[&str]) -> Command {
         let binary = built::program("cstor");
         // The plain user may not be able to reach the build directory: the program comes as standard input.
         let (program, stdin) = match self.subject {
@@ -152,9 +177,6 @@ impl Trial {
         };
         let mut words = wrapper.iter().map(PathBuf::from).chain([program]);
         let mut command = Command::new(words.next().expect("at least the program"));
-        if self.subject == Subject::Plain {
-            command.uid(PLAIN).gid(PLAIN);
-        }
         command
             .args(words)
             .stdin(stdin)
@@ -162,11 +184,15 @@ impl Trial {
             .env("PATH", self.dir.path().join("empty-path"))
             .env("HOME", self.dir.path().join("empty-path"))
             .env("LC_ALL", "C")
-            .current_dir(self.dir.path())
-            .arg("--root")
-            .arg(&self.store.root)
-            .args(arguments);
+            .current_dir(self.dir.path());
         command
+    }
+
+    fn spawn(&self, mut command: Command) -> Run {
+        let log = |name: &str| File::create(self.dir.path().join(name)).expect(name);
+        command.stdout(log("stdout")).stderr(log("stderr"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Run { child, started: Instant::now(), logs: self.dir.path().to_owned(), peak: 0 }
     }
 
     /// `cstor --root STORE ARGUMENTS` to its end.

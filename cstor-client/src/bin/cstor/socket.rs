@@ -1,11 +1,11 @@
 //! Where `cstor serve` listens: a socket of its own in the file system, or one that it was started with.
 //!
 //! A socket is made under another name, with its final mode, listening, and is renamed then: nobody finds one that is
-//! not ready or open to others. Two servers that are started at once are kept apart by a lock of the directory.
+//! not ready or open to others. Two servers that are started at once are kept apart by a lock of the directory, which
+//! also tells that what still has such a name is left from a server that was killed.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use cstor_client::output::{remove_dead_sockets, temporary_name};
 use nix::unistd;
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, openat, renameat_with, statat,
@@ -58,24 +59,22 @@ impl SocketFile {
         let directory = openat(CWD, above, flags, Mode::empty()).map_err(failed)?;
         let listener =
             socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
-        let temporary = OsString::from(format!(".cstor-{:016x}", RandomState::new().build_hasher().finish()));
-        bind_privately(&listener, &directory, &temporary).map_err(failed)?;
-        let placed = listen(&listener, BACKLOG)
-            .and_then(|()| statat(&directory, &temporary, AtFlags::SYMLINK_NOFOLLOW))
-            .map_err(failed)
-            .and_then(|made| {
-                lock(&directory).map_err(failed)?;
-                let placed = place(path, directory.as_fd(), &temporary, name);
-                flock(&directory, FlockOperation::Unlock).map_err(failed)?;
-                placed.map(|()| made)
-            });
-        match placed {
-            Ok(made) => Ok(SocketFile { listener, directory, name: name.to_owned(), made }),
-            Err(failure) => {
-                let _ = unlinkat(&directory, &temporary, AtFlags::empty());
-                Err(failure)
-            }
-        }
+        // As long as a socket has a temporary name, its maker holds the lock.
+        lock(&directory).map_err(failed)?;
+        remove_dead_sockets(directory.as_fd());
+        // Without its own name, for which an address has no room.
+        let temporary = temporary_name(OsStr::new(""));
+        let placed = bind_privately(&listener, &directory, &temporary).map_err(failed).and_then(|()| {
+            listen(&listener, BACKLOG)
+                .and_then(|()| statat(&directory, &temporary, AtFlags::SYMLINK_NOFOLLOW))
+                .map_err(failed)
+                .and_then(|made| place(path, directory.as_fd(), &temporary, name).map(|()| made))
+                .inspect_err(|_| {
+                    let _ = unlinkat(&directory, &temporary, AtFlags::empty());
+                })
+        });
+        flock(&directory, FlockOperation::Unlock).map_err(failed)?;
+        Ok(SocketFile { made: placed?, listener, directory, name: name.to_owned() })
     }
 
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {

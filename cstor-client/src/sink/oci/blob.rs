@@ -3,6 +3,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::num::NonZero;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
@@ -11,10 +12,10 @@ use oci_spec::image::MediaType;
 use sha2::{Digest as _, Sha256};
 
 use super::error::CopyError;
-use super::temporary::Temporary;
 use crate::digest::Digest;
 use crate::error::{Error, ReadError, ReadProblem, SinkError};
 use crate::layer::{Layer, Verify};
+use crate::output::Incomplete;
 use crate::threads::start_helpers;
 
 /// More threads would wait for the disk, and each holds a few mebibytes.
@@ -99,13 +100,16 @@ fn write_blob(layer: &Layer, compression: Compression, out: impl Write) -> Resul
     Ok(hashed.finish().map_err(SinkError::Write)?)
 }
 
+/// A blob that is complete but has no name yet.
+pub(super) type NewBlob<'a> = Incomplete<BorrowedFd<'a>>;
+
 /// Writes layers to files without names, each to one of its own, in the order of `layers`.
 pub(super) fn write_blobs<'a>(
     layers: &[&Layer],
     compression: Compression,
-    create: &(dyn Fn() -> Result<Temporary<'a>, CopyError> + Sync),
+    create: &(dyn Fn() -> Result<NewBlob<'a>, CopyError> + Sync),
     failed: &(dyn Fn(io::Error) -> CopyError + Sync),
-) -> Result<Vec<(Blob, Temporary<'a>)>, Error> {
+) -> Result<Vec<(Blob, NewBlob<'a>)>, Error> {
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done = Mutex::new(Vec::new());
     let work = || -> Result<(), Error> {

@@ -9,17 +9,16 @@ use std::io::Write;
 use serde_json::json;
 
 use super::archive::{self, Contents, Members};
-use super::blob::{Blob, Compression};
+use super::blob::{Blob, Compression, NewBlob};
 use super::destination::{Destination, Form};
 use super::error::CopyError;
 use super::subject::Subject;
-use super::temporary::Temporary;
 use super::{CopyReport, index, manifest};
 use crate::digest::Digest;
 use crate::error::Error;
 
 /// Layers that were compressed beforehand, by their diff ids.
-pub(super) type Compressed<'a> = BTreeMap<Digest, (Blob, Temporary<'a>)>;
+pub(super) type Compressed<'a> = BTreeMap<Digest, (Blob, NewBlob<'a>)>;
 
 /// Writes an archive of the form that was asked for.
 pub(super) fn write(

@@ -26,7 +26,6 @@ mod layout;
 mod manifest;
 mod members;
 mod subject;
-mod temporary;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -42,10 +41,12 @@ pub use manifest::{Change, Reason};
 use crate::digest::Digest;
 use crate::error::{Error, SinkError};
 use crate::image::Image;
+use crate::layer::Layer;
+use crate::output::{Incomplete, remove_dead};
+use blob::{Blob, NewBlob};
 use error::CopyError;
 use layout::Layout;
 use subject::Subject;
-use temporary::Temporary;
 
 /// Copies images.
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,10 +83,13 @@ impl Copier {
         Copier { compression }
     }
 
-    /// Copies an image to a directory or file, which shows nothing of it unless everything went well.
+    /// Copies an image to a directory or file outside of its store, which shows nothing of it unless everything went well.
     pub fn copy(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
         let path = destination.path();
+        image.keep_store_from(path)?;
         if destination.form() == Form::Layout {
+            // Its blobs may lie elsewhere, behind a link.
+            image.keep_store_from(&path.join(layout::BLOBS))?;
             return self.copy_to_layout(image, destination);
         }
         let subject = Subject::open(image)?;
@@ -103,7 +107,8 @@ impl Copier {
             let source = std::io::Error::other("what is there is no regular file");
             return Err(CopyError::Write { path: path.into(), action: "create a file", source }.into());
         }
-        let create = || Temporary::create(directory.as_fd()).map_err(failed("create a file"));
+        remove_dead(directory.as_fd(), above, name);
+        let create = || Incomplete::create(directory.as_fd(), name).map_err(failed("create a file"));
         let file = create()?;
         let mut compressed = BTreeMap::new();
         if self.compression != Compression::None && destination.form() == Form::OciArchive {
@@ -146,29 +151,30 @@ impl Copier {
         let mut blobs: BTreeMap<_, _> = subject.unique();
         let unique = blobs.len();
         let is_there = |tar| self.compression == Compression::None && layout.has(tar);
-        let wanted: Vec<_> = blobs.values().filter(|(_, tar)| !is_there(*tar)).copied().collect();
-        let layers: Vec<_> = wanted.iter().map(|(layer, _)| *layer).collect();
-        let failed = layout.failed("write a blob");
-        let written = blob::write_blobs(&layers, self.compression, &|| layout.new_blob(), &failed)?;
-        let mut files = Vec::new();
-        for ((layer, tar), (blob, file)) in wanted.into_iter().zip(written) {
-            blobs.insert(tar.digest, (layer, blob));
-            files.push((blob, file));
+        let (there, wanted): (Vec<_>, Vec<_>) = blobs.values().copied().partition(|(_, tar)| is_there(*tar));
+        let mut files = self.write_layers(&wanted, &layout)?;
+        for ((layer, tar), (blob, _)) in wanted.into_iter().zip(&files) {
+            blobs.insert(tar.digest, (layer, *blob));
         }
         let described = subject.layers.iter().filter_map(|(_, tar)| blobs.get(&tar.digest));
         let described: Vec<_> = described.map(|(_, blob)| *blob).collect();
         let manifest = manifest::describe(&subject, &described, self.compression)?;
+        let tag = subject.tag(destination);
+        let mut publication = layout.publication()?;
+        // Another copy may have failed since, and have taken its blobs away again.
+        let lost: Vec<_> = there.into_iter().filter(|(_, blob)| !publication.has(*blob)).collect();
+        files.extend(self.write_layers(&lost, &layout)?);
         let mut written = 0;
         for (blob, file) in files {
-            if !layout.has(blob) {
-                layout.publish(file, blob)?;
-                written += 1;
-            }
+            written += usize::from(publication.put(file, blob)?);
         }
-        layout.write_blob(&subject.config, subject.config_blob)?;
-        layout.write_blob(&manifest.bytes, manifest.blob)?;
-        let tag = subject.tag(destination);
-        layout.tag(manifest.blob, &tag)?;
+        publication.put_bytes(&subject.config, subject.config_blob)?;
+        publication.put_bytes(&manifest.bytes, manifest.blob)?;
+        publication.tag(manifest.blob, &tag)?;
+        if !layout.appear()? {
+            let small = [subject.config_blob, manifest.blob];
+            written = join_existing(&layout, destination.path(), blobs.values().map(|(_, blob)| *blob), small, &tag)?;
+        }
         Ok(CopyReport {
             names: vec![tag],
             manifest: Some(manifest.blob.digest),
@@ -178,4 +184,36 @@ impl Copier {
             changes: manifest.changes,
         })
     }
+
+    fn write_layers<'l>(
+        &self,
+        layers: &[(&Layer, Blob)],
+        layout: &'l Layout,
+    ) -> Result<Vec<(Blob, NewBlob<'l>)>, Error> {
+        let layers: Vec<_> = layers.iter().map(|(layer, _)| *layer).collect();
+        blob::write_blobs(&layers, self.compression, &|| layout.new_blob(), &layout.failed("write a blob"))
+    }
+}
+
+/// Moves a new layout's blobs to the layout that has appeared in its place meanwhile, the last of which is the manifest;
+/// gives the number of layers that were moved.
+fn join_existing(
+    new: &Layout,
+    path: &Path,
+    layers: impl Iterator<Item = Blob>,
+    [config, manifest]: [Blob; 2],
+    tag: &str,
+) -> Result<usize, CopyError> {
+    Layout::check(path)?;
+    let existing = Layout::open(path)?;
+    let (from, mut to) = (new.publication()?, existing.publication()?);
+    let mut moved = 0;
+    for layer in layers {
+        moved += usize::from(to.move_from(&from, layer)?);
+    }
+    for blob in [config, manifest] {
+        to.move_from(&from, blob)?;
+    }
+    to.tag(manifest, tag)?;
+    Ok(moved)
 }

@@ -174,6 +174,9 @@ pub(crate) struct Check {
 
 #[derive(Debug, Group)]
 pub(crate) struct Doctor {
+    /// Where a result would be made.
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
     /// A line for each finding, or JSON for programs.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,

@@ -1,7 +1,6 @@
 //! `cstor doctor`: what the library found out, as lines or as JSON, and one exit code.
 
 use std::io::Write;
-use std::path::Path;
 
 use cstor_client::doctor::{self, Finding, State, Value};
 use serde::{Serialize, Serializer};
@@ -41,7 +40,7 @@ impl Serialize for Shown<'_> {
 
 pub(crate) fn run(store: &Store, args: &Doctor, out: &mut dyn Write) -> Result<(), Failure> {
     let helper = store.helper_options();
-    let findings = doctor::examine(location(store), helper, Path::new("."));
+    let findings = doctor::examine(location(store), helper, &args.dir);
     match args.format {
         Format::Json => {
             let findings = findings.iter().map(row).collect();

@@ -8,7 +8,7 @@ use cstor_client::interrupt::Interrupt;
 use cstor_client::jsonrpc::{ProxyOptions, ProxyV1Client};
 use cstor_client::{Error, Escaped};
 
-use super::{find, open_store, short_id};
+use super::{find, keep_stores_from, open_store, short_id};
 use crate::args::{DeviceNodes, Extract, ExtractHow, ExtractLayer, ProxyCommand, Store};
 use crate::exit::Failure;
 use crate::sandbox::{self, Files, Held};
@@ -23,6 +23,7 @@ pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
         return run_via(command, store.memory_limit, args);
     }
     let storage = open_store(store)?;
+    keep_stores_from(&args.dir, Some(&storage))?;
     let target = find(&storage, &args.image)?;
     let progress = progress::choose(args.progress);
     let result = extractor(&args.how).extract_with(&target, &args.dir, &*progress);
@@ -34,6 +35,7 @@ pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
 
 /// `cstor extract --via`: the image comes from another program, and no store is read.
 fn run_via(command: &ProxyCommand, memory_limit: Option<u64>, args: &Extract) -> Result<(), Failure> {
+    keep_stores_from(&args.dir, None)?;
     let interrupt = Interrupt::new();
     signals::stop(&interrupt)?;
     let options = ProxyOptions::new().interrupt(interrupt.clone());
@@ -51,6 +53,7 @@ fn run_via(command: &ProxyCommand, memory_limit: Option<u64>, args: &Extract) ->
 /// `cstor layer extract`.
 pub(crate) fn run_layer(store: &Store, args: &ExtractLayer) -> Result<(), Failure> {
     let storage = open_store(store)?;
+    keep_stores_from(&args.dir, Some(&storage))?;
     let layer = storage.layer(&args.layer)?;
     let result = extractor(&args.how).extract_layer(&layer, &args.dir);
     let report = result?;

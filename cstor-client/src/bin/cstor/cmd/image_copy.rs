@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use cstor_client::oci::{Compression, Copier, CopyReport, Form};
 use cstor_client::{Escaped, Image};
 
-use super::{find_image, open_store};
+use super::{find_image, keep_stores_from, open_store};
 use crate::args::{CopyImage, Store};
 use crate::exit::Failure;
 use crate::ui::stdout::Stdout;
@@ -33,6 +33,7 @@ pub(crate) fn run(store: &Store, args: &CopyImage) -> Result<(), Failure> {
     let report = if args.destination.is_stream() {
         copier.stream(&image, &args.destination, Stdout::open(storage.interrupt())?)?
     } else {
+        keep_stores_from(args.destination.path(), Some(&storage))?;
         copier.copy(&image, &args.destination)?
     };
     // The copy is complete, whoever reads this.

@@ -2,10 +2,10 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{find, open_store};
+use super::{find, keep_stores_from, open_store};
 use crate::args::{ExportImage, Store};
 use crate::exit::Failure;
-use crate::ui::output::NewFile;
+use crate::ui::output;
 use crate::ui::stdout::Stdout;
 
 pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
@@ -13,9 +13,10 @@ pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
     let target = find(&storage, &args.image)?;
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
-            let file = NewFile::create(path)?;
-            target.export(file.writer()).map_err(|error| file.explain(error.into()))?;
-            file.publish()
+            keep_stores_from(path, Some(&storage))?;
+            let file = output::new_file(path)?;
+            target.export(file.writer()).map_err(|error| output::explain(&file, error.into()))?;
+            Ok(file.publish()?)
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
         _ => {

@@ -4,10 +4,10 @@ use std::io::{self, IsTerminal};
 
 use cstor_client::Verify;
 
-use super::open_store;
+use super::{keep_stores_from, open_store};
 use crate::args::{Export, Store, VerifyHow};
 use crate::exit::Failure;
-use crate::ui::output::NewFile;
+use crate::ui::output;
 use crate::ui::stdout::{Inherited, Stdout};
 
 pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
@@ -15,13 +15,14 @@ pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
     let layer = storage.layer(&args.layer)?;
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
-            let file = NewFile::create(path)?;
+            keep_stores_from(path, Some(&storage))?;
+            let file = output::new_file(path)?;
             let written = match checked(args.verify) {
                 Some(verify) => layer.export(file.writer(), verify),
                 None => layer.export_unchecked(file.writer()),
             };
-            written.map_err(|error| file.explain(error.into()))?;
-            file.publish()
+            written.map_err(|error| output::explain(&file, error.into()))?;
+            Ok(file.publish()?)
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
         _ => {

@@ -2,15 +2,16 @@
 
 use std::io::{self, BufWriter, Write};
 
+use cstor_client::output::publish_all;
 #[cfg(feature = "zstd")]
 use cstor_client::splitfdstream::Compressor;
 use cstor_client::splitfdstream::{ExternalFile, Split};
 use cstor_client::{Error, Escaped, Layer, error::SplitFdError};
 
-use super::open_store;
+use super::{keep_stores_from, open_store};
 use crate::args::{SplitFd, Store};
 use crate::exit::Failure;
-use crate::ui::output::NewFile;
+use crate::ui::output::{explain, new_file};
 
 pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
     let storage = open_store(store)?;
@@ -26,13 +27,15 @@ pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
         list.push(".files");
         (args.output.clone(), list.into())
     };
-    let (stream, list) = (NewFile::create(&stream)?, NewFile::create(&list)?);
+    keep_stores_from(&stream, Some(&storage))?;
+    keep_stores_from(&list, Some(&storage))?;
+    let (stream, list) = (new_file(&stream)?, new_file(&list)?);
     let mut lines = BufWriter::new(list.writer());
-    write(&layer, args, BufWriter::new(stream.writer()), &mut lines).map_err(|error| stream.explain(error.into()))?;
-    lines.flush().map_err(|error| list.explain(unwritten(error).into()))?;
+    write(&layer, args, BufWriter::new(stream.writer()), &mut lines).map_err(|error| explain(&stream, error.into()))?;
+    lines.flush().map_err(|error| explain(&list, unwritten(error).into()))?;
     drop(lines);
-    stream.publish()?;
-    list.publish()
+    // Whoever waits for the stream finds the list beside it.
+    Ok(publish_all([list, stream])?)
 }
 
 /// Writes the stream, and a line for each file; nothing is kept open.

@@ -20,6 +20,9 @@ pub(crate) mod toc;
 pub(crate) mod verify;
 pub(crate) mod whose;
 
+use std::path::Path;
+
+use cstor_client::discover::Territory;
 use cstor_client::error::StoreError;
 use cstor_client::{Config, Image, Location, ProxiedStorage, Storage, Target};
 
@@ -83,6 +86,13 @@ pub(crate) fn open_quietly(store: &Store) -> Result<ProxiedStorage, Failure> {
         storage.limit_memory(limit);
     }
     Ok(storage)
+}
+
+/// Refuses a destination that is, lies in, or holds a directory of the store that is read, if one is, or of those that
+/// podman would use for this user.
+pub(crate) fn keep_stores_from(destination: &Path, storage: Option<&Storage>) -> Result<(), Failure> {
+    let read = storage.map(Territory::of).transpose()?.unwrap_or_default();
+    Ok(read.and(Territory::of_this_user()).check(destination)?)
 }
 
 /// The store that was named.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use cstor_client::Error;
 use cstor_client::jsonrpc::{RpcError, Server, WireError};
 
-use super::open_quietly;
+use super::{keep_stores_from, open_quietly};
 use crate::args::{Serve, Store};
 use crate::exit::Failure;
 use crate::signals;
@@ -28,6 +28,7 @@ pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
         (Some(Inherited::Connected(socket)), _) => server.serve_connected(socket),
         (None, None) => Ok(()),
         (None, Some(path)) => {
+            keep_stores_from(path, Some(&storage))?;
             let file = SocketFile::create(path)?;
             tracing::debug!(path = %path.display(), "listening");
             serve(file.listener())
