@@ -101,6 +101,12 @@ const PATHS: &[Row] = &[
         vec![vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "bytes").absent()]]
     }),
     row("D7 a link to itself", Refusal(&[4]), || vec![vec![symlink("a", "a"), file("a/x", "bytes").absent()]]),
+    row("H2 40 links as components", Tree("l s -> .\nf 644 x = bytes"), || {
+        vec![vec![symlink("s", "."), file("s/".repeat(40) + "x", "bytes")]]
+    }),
+    row("H2 41 links as components", Refusal(&[4]), || {
+        vec![vec![symlink("s", "."), file("s/".repeat(41) + "x", "bytes").absent()]]
+    }),
     row("D7 41 links", Refusal(&[4]), || {
         let links = (0..41).map(|link| symlink(format!("l{link}"), format!("l{}", link + 1)));
         vec![links.chain([dir("l41"), file("l0/x", "bytes").absent()]).collect()]

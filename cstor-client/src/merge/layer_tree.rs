@@ -202,6 +202,9 @@ impl<'a> LayerTree<'a> {
             // What is still to be walked of link targets, the next component last.
             let mut pending = reversed(&target, &mut stack);
             links += 1;
+            if links > MAX_LINKS {
+                return Err(MergeProblem::LinkLoop(MAX_LINKS));
+            }
             while let Some(component) = pending.pop() {
                 match &*component {
                     b".." => {
