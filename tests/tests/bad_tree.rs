@@ -272,6 +272,10 @@ const MARKERS: &[Row] = &[
     row("D12 hidden, then new above", Tree("d 755 d\nf 644 d/new = new"), || {
         vec![vec![dir("d"), file("d/old", "")], vec![whiteout("d")], vec![dir("d"), file("d/new", "new")]]
     }),
+    row("D12 hidden, then a file, then a directory", Tree("d 755 d\nf 644 d/new = new\nl s -> ."), || {
+        let upper = vec![symlink("s", "."), whiteout("d"), file("d", ""), dir("s/d"), file("d/new", "new")];
+        vec![vec![dir("d"), file("d/old", "")], upper]
+    }),
     row("D13 opaque marker, then file", Tree("d 755 d\nf 644 d/new = new"), || {
         vec![vec![dir("d"), file("d/old", "")], vec![dir("d"), opaque("d"), file("d/new", "new")]]
     }),

@@ -143,6 +143,7 @@ impl<'a> LayerTree<'a> {
             return Err(MergeProblem::Duplicate);
         }
         let stated = place.literal || before.is_some_and(|name| name.stated);
+        let white = before.is_some_and(|name| name.white);
         let mut dentry = Dentry::Inode(id);
         if self.tree.inode(id).is_dir() {
             match before.map(|name| name.dentry) {
@@ -152,23 +153,22 @@ impl<'a> LayerTree<'a> {
                     self.dir_mut(known).implied = false;
                     dentry = Dentry::Inode(known);
                 }
-                Some(Dentry::Whiteout) => self.dir_mut(id).opaque = true,
-                _ => {}
+                _ => self.dir_mut(id).opaque = white,
             }
         }
-        self.dir_mut(place.dir).children.insert(name.into(), Name { dentry, stated });
+        self.dir_mut(place.dir).children.insert(name.into(), Name { dentry, stated, white });
         Ok(())
     }
 
     /// Marks a name as gone in lower layers; what this layer has there stays.
     fn white_out(&mut self, dir: InodeId, name: &[u8]) {
-        match self.dir(dir).children.get(name).map(|name| name.dentry) {
-            Some(Dentry::Inode(id)) if self.tree.inode(id).is_dir() => self.dir_mut(id).opaque = true,
-            Some(_) => {}
-            None => {
-                let whiteout = Name { dentry: Dentry::Whiteout, stated: false };
-                self.dir_mut(dir).children.insert(name.into(), whiteout);
-            }
+        let whiteout = Name { dentry: Dentry::Whiteout, stated: false, white: true };
+        let known = self.dir_mut(dir).children.entry(name.into()).or_insert(whiteout);
+        known.white = true;
+        if let Dentry::Inode(id) = known.dentry
+            && self.tree.inode(id).is_dir()
+        {
+            self.dir_mut(id).opaque = true;
         }
     }
 
@@ -251,8 +251,9 @@ impl<'a> LayerTree<'a> {
             },
             missing if create => {
                 let id = self.new_inode(Inode::implied_dir(self.layer))?;
-                self.dir_mut(id).opaque = missing == Some(Dentry::Whiteout);
-                let name = Name { dentry: Dentry::Inode(id), stated: false };
+                let white = missing == Some(Dentry::Whiteout);
+                self.dir_mut(id).opaque = white;
+                let name = Name { dentry: Dentry::Inode(id), stated: false, white };
                 self.dir_mut(current).children.insert(component.into(), name);
                 stack.push(id);
                 Ok(None)
