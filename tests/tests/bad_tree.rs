@@ -214,6 +214,14 @@ const HARD_LINKS: &[Row] = &[
     row("D9 to a directory", Refusal(&[4]), || vec![vec![dir("d"), hard_link("x", "d").absent()]]),
     row("D9 to the root", Refusal(&[4]), || vec![vec![hard_link("x", "/").absent()]]),
     row("D9 to itself", Refusal(&[4]), || vec![vec![hard_link("x", "x").absent()]]),
+    // By another way, since the same name twice is refused anyway.
+    row("D9 in the place of the directory of its target", Refusal(&[4]), || {
+        vec![vec![dir("d"), file("d/x", "bytes"), symlink("s", "."), hard_link("s/d", "d/x").absent()]]
+    }),
+    row("D9 in the place of a link to its target", Refusal(&[4]), || {
+        let layer = vec![dir("d"), file("d/x", "bytes"), symlink("l", "d"), symlink("s", ".")];
+        vec![[layer, vec![hard_link("s/l", "l/x").absent()]].concat()]
+    }),
     row("D9 forward", Refusal(&[4]), || vec![vec![hard_link("x", "f").absent(), file("f", "bytes")]]),
     row("D9 to a file of the lower layer", Refusal(&[4]), || {
         vec![vec![file("f", "bytes")], vec![hard_link("x", "f").absent()]]

@@ -101,7 +101,12 @@ impl<'a> LayerTree<'a> {
     fn inode_for(&mut self, member: &Member, place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
         let header = &member.header;
         if let Kind::HardLink(target) = &header.kind {
-            let id = self.link_target(target, place, last)?;
+            // What has this name now is removed before the link is made; a target below or behind it is gone as well.
+            let before = self.dir_mut(place.dir).children.remove(last);
+            let id = self.link_target(target)?;
+            if let Some(before) = before {
+                self.dir_mut(place.dir).children.insert(last.into(), before);
+            }
             // A link's header carries metadata too, and the last one counts; only the mode of a symlink stays.
             let inode = self.tree.inode_mut(id);
             let symlink = matches!(inode.kind, InodeKind::Symlink(_));
@@ -120,15 +125,11 @@ impl<'a> LayerTree<'a> {
         self.new_inode(Inode { layer: self.layer, meta: Meta::of(header), kind })
     }
 
-    fn link_target(&mut self, target: &[u8], place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
+    fn link_target(&mut self, target: &[u8]) -> Result<InodeId, MergeProblem> {
         let target = RelPath::clean(target).map_err(|_| MergeProblem::LinkTarget)?;
         let (parents, name) = target.split();
         let parents = parents.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
         let found = self.walk(parents, false).map_err(|_| MergeProblem::LinkTarget)?;
-        // What has this name now is removed before the link is made.
-        if found.dir == place.dir && name == last {
-            return Err(MergeProblem::LinkTarget);
-        }
         match self.dir(found.dir).children.get(name).map(|name| name.dentry) {
             Some(Dentry::Inode(id)) if self.tree.inode(id).is_dir() => Err(MergeProblem::LinkToDirectory),
             Some(Dentry::Inode(id)) => Ok(id),
