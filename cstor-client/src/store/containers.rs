@@ -48,7 +48,7 @@ struct Metadata {
 }
 
 /// Parses the bytes of a containers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
     parse_list(bytes, path, |json| container(json, path).map(Arc::new))
 }
 

@@ -177,5 +177,7 @@ impl Surroundings for Process {
     }
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

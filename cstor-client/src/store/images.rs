@@ -45,7 +45,7 @@ struct Json {
 }
 
 /// Parses the bytes of an images.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<ImageRecord>>, StoreError> {
+pub(crate) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<ImageRecord>>, StoreError> {
     parse_list(bytes, path, |json| record(json, root, path).map(Arc::new))
 }
 

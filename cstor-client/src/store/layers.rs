@@ -81,7 +81,7 @@ struct Json {
 }
 
 /// Parses the bytes of a layers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
+pub(crate) fn parse(bytes: &[u8], root: StoreIndex, path: &Path) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
     parse_list(bytes, path, |json| record(json, root, path).map(Arc::new))
 }
 
