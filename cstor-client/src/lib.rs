@@ -30,10 +30,7 @@ pub mod error;
 pub mod extract;
 mod flow;
 #[cfg(fuzzing)]
-pub mod fuzzing {
-    //! What `tests/fuzz` calls, and nobody else.
-    pub use crate::source::take_answer;
-}
+pub mod fuzzing;
 pub mod helper;
 mod host_xattrs;
 mod image;

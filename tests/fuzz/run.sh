@@ -1,23 +1,62 @@
 #!/usr/bin/env bash
-# run.sh [SECONDS]: each fuzz target for so long (25 s), with coverage and checked arithmetic, from its corpus in this folder.
-# Needs no cargo-fuzz and no nightly Rust; for a long search with sanitizers: cargo fuzz run --fuzz-dir tests/fuzz TARGET.
-# Nothing is written into the corpus; an input that fails is kept in target/artifacts and its path is printed.
+# run.sh [SECONDS [TARGET...]]: each fuzz target (all) for so long (15 s), two at a time, with coverage and checked
+# arithmetic, from its corpus in this folder. `run.sh seeds` writes the corpus anew.
+# Needs no cargo-fuzz and no nightly Rust; for a search with sanitizers: cargo fuzz run --fuzz-dir tests/fuzz TARGET.
+# Nothing is written into the corpus: inputs that reach something new are kept in target/corpus, where the next run
+# goes on, and an input that fails in target/artifacts, and its path is printed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-seconds=${1:-25}
 triple=$(rustc -vV | sed -n 's/^host: //p')
 # As cargo-fuzz sets them; with --target they do not reach build scripts.
 export RUSTFLAGS="--cfg fuzzing -Cdebug-assertions -Coverflow-checks -Cpasses=sancov-module
   -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
   -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 RUSTFLAGS=$(tr -s '\n ' ' ' <<<"$RUSTFLAGS" | sed 's/ $//')
-cargo build --release --locked --target "$triple" --bin frame_helper --bin frame_client
-for target in frame_helper frame_client; do
-  scratch=$(mktemp -d)
-  mkdir -p target/artifacts
-  # The first folder takes new inputs, the second is read.
-  "target/$triple/release/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 -print_final_stats=1 \
-    -verbosity=0 -artifact_prefix="target/artifacts/$target-" "$scratch" "corpus/$target" 2>&1 |
-    { grep -v '^"\|^######' || true; } # its recommended dictionary
-  rm -rf "$scratch"
+build() {
+  cargo build --release --locked --target "$triple" "${@/#/--bin=}"
+}
+if [ "${1-}" = seeds ]; then
+  build seeds
+  exec "target/$triple/release/seeds"
+fi
+seconds=${1:-15}
+targets=("${@:2}")
+if [ ${#targets[@]} = 0 ]; then
+  # The slow ones beside quick ones.
+  targets=(
+    merge tar_header extract tar_split names splitfd frame_helper chunked frame_client store_json storage_conf reference
+    jsonrpc
+  )
+fi
+build "${targets[@]}"
+
+fuzz() {
+  mkdir -p "target/corpus/$1" target/artifacts target/logs
+  # 512 MiB in all and 256 MiB at once are more than any of them needs; an input of 10 seconds hangs. The first folder
+  # takes new inputs, the second is read.
+  "target/$triple/release/$1" -max_total_time="$seconds" -max_len=16384 -len_control=10 -timeout=10 -rss_limit_mb=512 \
+    -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 -artifact_prefix="target/artifacts/$1-" \
+    "target/corpus/$1" "corpus/$1" >"target/logs/$1" 2>&1
+}
+
+# Two at a time: a runner has two processors, and some targets wait for the kernel.
+failed=0
+running=() # the process and the target, turn by turn
+finish_one() {
+  local code=0
+  wait "${running[0]}" || code=$?
+  echo "== ${running[1]}: exit code $code"
+  # Without its recommended dictionary.
+  grep -av '^"\|^######' "target/logs/${running[1]}" || true
+  [ $code = 0 ] || failed=1
+  running=("${running[@]:2}")
+}
+for target in "${targets[@]}"; do
+  [ ${#running[@]} -lt 4 ] || finish_one
+  fuzz "$target" &
+  running+=($! "$target")
 done
+while [ ${#running[@]} -gt 0 ]; do
+  finish_one
+done
+exit $failed

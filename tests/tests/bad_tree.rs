@@ -101,6 +101,12 @@ const PATHS: &[Row] = &[
         vec![vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "bytes").absent()]]
     }),
     row("D7 a link to itself", Refusal(&[4]), || vec![vec![symlink("a", "a"), file("a/x", "bytes").absent()]]),
+    row("H2 40 links as components", Tree("l s -> .\nf 644 x = bytes"), || {
+        vec![vec![symlink("s", "."), file("s/".repeat(40) + "x", "bytes")]]
+    }),
+    row("H2 41 links as components", Refusal(&[4]), || {
+        vec![vec![symlink("s", "."), file("s/".repeat(41) + "x", "bytes").absent()]]
+    }),
     row("D7 41 links", Refusal(&[4]), || {
         let links = (0..41).map(|link| symlink(format!("l{link}"), format!("l{}", link + 1)));
         vec![links.chain([dir("l41"), file("l0/x", "bytes").absent()]).collect()]
@@ -208,6 +214,14 @@ const HARD_LINKS: &[Row] = &[
     row("D9 to a directory", Refusal(&[4]), || vec![vec![dir("d"), hard_link("x", "d").absent()]]),
     row("D9 to the root", Refusal(&[4]), || vec![vec![hard_link("x", "/").absent()]]),
     row("D9 to itself", Refusal(&[4]), || vec![vec![hard_link("x", "x").absent()]]),
+    // By another way, since the same name twice is refused anyway.
+    row("D9 in the place of the directory of its target", Refusal(&[4]), || {
+        vec![vec![dir("d"), file("d/x", "bytes"), symlink("s", "."), hard_link("s/d", "d/x").absent()]]
+    }),
+    row("D9 in the place of a link to its target", Refusal(&[4]), || {
+        let layer = vec![dir("d"), file("d/x", "bytes"), symlink("l", "d"), symlink("s", ".")];
+        vec![[layer, vec![hard_link("s/l", "l/x").absent()]].concat()]
+    }),
     row("D9 forward", Refusal(&[4]), || vec![vec![hard_link("x", "f").absent(), file("f", "bytes")]]),
     row("D9 to a file of the lower layer", Refusal(&[4]), || {
         vec![vec![file("f", "bytes")], vec![hard_link("x", "f").absent()]]
@@ -265,6 +279,10 @@ const MARKERS: &[Row] = &[
     }),
     row("D12 hidden, then new above", Tree("d 755 d\nf 644 d/new = new"), || {
         vec![vec![dir("d"), file("d/old", "")], vec![whiteout("d")], vec![dir("d"), file("d/new", "new")]]
+    }),
+    row("D12 hidden, then a file, then a directory", Tree("d 755 d\nf 644 d/new = new\nl s -> ."), || {
+        let upper = vec![symlink("s", "."), whiteout("d"), file("d", ""), dir("s/d"), file("d/new", "new")];
+        vec![vec![dir("d"), file("d/old", "")], upper]
     }),
     row("D13 opaque marker, then file", Tree("d 755 d\nf 644 d/new = new"), || {
         vec![vec![dir("d"), file("d/old", "")], vec![dir("d"), opaque("d"), file("d/new", "new")]]

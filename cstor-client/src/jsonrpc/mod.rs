@@ -7,6 +7,8 @@
 
 mod client;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod proxy_v1;
 mod proxy_v2;
 mod server;

@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use conversation::ProxyOptions;
+#[cfg(fuzzing)]
+pub use conversation::parse_reply;
 pub use error::ProxyV1Error;
 pub use pipe::{Blob, Pipe};
 

@@ -103,7 +103,12 @@ impl<'a> LayerTree<'a> {
     fn inode_for(&mut self, member: &Member, place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
         let header = &member.header;
         if let Kind::HardLink(target) = &header.kind {
-            let id = self.link_target(target, place, last)?;
+            // What has this name now is removed before the link is made; a target below or behind it is gone as well.
+            let before = self.dir_mut(place.dir).children.remove(last);
+            let id = self.link_target(target)?;
+            if let Some(before) = before {
+                self.dir_mut(place.dir).children.insert(last.into(), before);
+            }
             // A link's header carries metadata too, and the last one counts; only the mode of a symlink stays.
             let is_symlink = matches!(self.tree.inode(id).kind, InodeKind::Symlink(_));
             let before = self.tree.take_meta(id);
@@ -119,15 +124,11 @@ impl<'a> LayerTree<'a> {
         self.new_inode(Inode::new(self.layer, Meta::of(header, self.keep), kind))
     }
 
-    fn link_target(&mut self, target: &[u8], place: &Place, last: &[u8]) -> Result<InodeId, MergeProblem> {
+    fn link_target(&mut self, target: &[u8]) -> Result<InodeId, MergeProblem> {
         let target = RelPath::clean(target).map_err(|_| MergeProblem::LinkTarget)?;
         let (parents, name) = target.split();
         let parents = parents.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
         let found = self.walk(parents, false).map_err(|_| MergeProblem::LinkTarget)?;
-        // What has this name now is removed before the link is made.
-        if found.dir == place.dir && name == last {
-            return Err(MergeProblem::LinkTarget);
-        }
         match self.dir(found.dir).children.get(name).map(|name| name.dentry) {
             Some(Dentry::Inode(id)) if self.tree.inode(id).is_dir() => Err(MergeProblem::LinkToDirectory),
             Some(Dentry::Inode(id)) => Ok(id),
@@ -143,6 +144,7 @@ impl<'a> LayerTree<'a> {
             return Err(MergeProblem::Duplicate);
         }
         let stated = place.literal || before.is_some_and(|name| name.stated);
+        let white = before.is_some_and(|name| name.white);
         if self.tree.inode(id).is_dir() {
             match before.map(|name| name.dentry) {
                 Some(Dentry::Inode(known)) if self.tree.inode(known).is_dir() => {
@@ -154,20 +156,28 @@ impl<'a> LayerTree<'a> {
                     }
                     return Ok(known);
                 }
-                Some(Dentry::Whiteout) => self.dir_mut(id).opaque = true,
-                _ => {}
+                _ => self.dir_mut(id).opaque = white,
             }
         }
-        self.tree.set_name(place.dir, name, Name { dentry: Dentry::Inode(id), stated })?;
+        self.tree.set_name(place.dir, name, Name { dentry: Dentry::Inode(id), stated, white })?;
         Ok(id)
     }
 
     /// Marks a name as gone in lower layers; what this layer has there stays.
     fn white_out(&mut self, dir: InodeId, name: &[u8]) -> Result<(), MergeProblem> {
-        match self.dir(dir).children.get(name).map(|name| name.dentry) {
-            Some(Dentry::Inode(id)) if self.tree.inode(id).is_dir() => self.dir_mut(id).opaque = true,
-            Some(_) => {}
-            None => self.tree.set_name(dir, name, Name { dentry: Dentry::Whiteout, stated: false })?,
+        match self.dir_mut(dir).children.get_mut(name) {
+            Some(known) => {
+                known.white = true;
+                if let Dentry::Inode(id) = known.dentry
+                    && self.tree.inode(id).is_dir()
+                {
+                    self.dir_mut(id).opaque = true;
+                }
+            }
+            None => {
+                let whiteout = Name { dentry: Dentry::Whiteout, stated: false, white: true };
+                self.tree.set_name(dir, name, whiteout)?;
+            }
         }
         Ok(())
     }
@@ -257,8 +267,9 @@ impl<'a> LayerTree<'a> {
             },
             missing if create => {
                 let id = self.new_inode(Inode::implied_dir(self.layer))?;
-                self.dir_mut(id).opaque = missing == Some(Dentry::Whiteout);
-                self.tree.set_name(current, component, Name { dentry: Dentry::Inode(id), stated: false })?;
+                let white = missing == Some(Dentry::Whiteout);
+                self.dir_mut(id).opaque = white;
+                self.tree.set_name(current, component, Name { dentry: Dentry::Inode(id), stated: false, white })?;
                 stack.push(id);
                 Ok(None)
             }

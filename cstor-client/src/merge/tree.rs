@@ -118,6 +118,8 @@ pub(super) struct Name {
     pub(super) dentry: Dentry,
     /// Whether a member of this layer has this very name, not one that reaches it through a symlink.
     pub(super) stated: bool,
+    /// Whether a whiteout of this layer hides what lower layers have here, whatever stands here now.
+    pub(super) white: bool,
 }
 
 /// What a name stands for.

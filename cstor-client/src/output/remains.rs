@@ -5,7 +5,9 @@
 //! have given the name to a directory that this user made for another purpose, or could exchange it at any moment.
 //! What must stay is named in one warning.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
+#[cfg(feature = "cli")]
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

@@ -49,7 +49,7 @@ struct Metadata {
 }
 
 /// Parses the bytes of a containers.json; `path` names it in errors.
-pub(super) fn parse(bytes: &[u8], path: &Path, interrupt: &Interrupt) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+pub(crate) fn parse(bytes: &[u8], path: &Path, interrupt: &Interrupt) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
     parse_list(bytes, path, interrupt, |json| container(json, path).map(Arc::new))
 }
 

@@ -194,5 +194,7 @@ impl Surroundings for Process {
     }
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

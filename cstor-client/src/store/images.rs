@@ -46,7 +46,7 @@ struct Json {
 }
 
 /// Parses the bytes of an images.json; `path` names it in errors.
-pub(super) fn parse(
+pub(crate) fn parse(
     bytes: &[u8],
     root: StoreIndex,
     path: &Path,

@@ -82,7 +82,7 @@ struct Json {
 }
 
 /// Parses the bytes of a layers.json; `path` names it in errors.
-pub(super) fn parse(
+pub(crate) fn parse(
     bytes: &[u8],
     root: StoreIndex,
     path: &Path,

@@ -35,9 +35,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cstor_proto::{LayerId, StoreIndex};
 
 pub(crate) use containers::ContainerRecord;
+#[cfg(fuzzing)]
+pub(crate) use containers::parse as parse_containers;
 pub use error::{LayerPart, Overlap, StoreError};
 pub(crate) use file::Root;
 pub(crate) use images::ImageRecord;
+#[cfg(fuzzing)]
+pub(crate) use images::parse as parse_images;
+#[cfg(fuzzing)]
+pub(crate) use layers::parse as parse_layers;
 pub(crate) use layers::{IdMap, IdMaps, LayerRecord};
 pub use location::Location;
 pub use lock::LockState;

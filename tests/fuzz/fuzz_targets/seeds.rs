@@ -1,5 +1,6 @@
-//! Writes the corpus: whole conversations and answers, in the encoding of cstor-proto, for the targets to start from.
-//! Run it in tests/fuzz after a change of the protocol.
+//! Writes the corpus: whole conversations and answers, in the encoding of cstor-proto, and what `src/seeds.rs` makes of
+//! the other formats, for the targets to start from. Run it in tests/fuzz after a change of either. What a search found
+//! is beside them as `found_*`, and stays.
 
 use std::fs;
 
@@ -9,6 +10,9 @@ use cstor_proto::{
 };
 
 const ID: LayerId = LayerId::from_bytes([0xab; 32]);
+
+// It is built with the flags of the targets, whose hooks are in libFuzzer.
+libfuzzer_sys::fuzz_target!(|_data: &[u8]| {});
 
 fn name(name: &str) -> RelPath {
     RelPath::clean(name.as_bytes()).expect("a name")
@@ -105,11 +109,13 @@ fn main() {
         ("ready", answer(0, &[], Reply::Ready(Ready { version: VERSION, confinement }))),
         ("split", answer(1, &[0], Reply::TarSplit(Ok(())))),
     ];
-    for (target, seeds) in [("frame_helper", &helper[..]), ("frame_client", &client[..])] {
+    let own = |target: &'static str, seeds: &[(&str, Vec<u8>)]| {
+        seeds.iter().map(|(name, bytes)| (target, (*name).to_owned(), bytes.clone())).collect::<Vec<_>>()
+    };
+    let frames = [own("frame_helper", &helper), own("frame_client", &client)].concat();
+    for (target, name, bytes) in frames.into_iter().chain(cstor_fuzz::seeds::all()) {
         let folder = format!("corpus/{target}");
         fs::create_dir_all(&folder).expect("a folder");
-        for (name, bytes) in seeds {
-            fs::write(format!("{folder}/{name}"), bytes).expect("a file");
-        }
+        fs::write(format!("{folder}/{name}"), bytes).expect("a file");
     }
 }

@@ -86,6 +86,13 @@ pub(super) struct Reply {
     error: Option<String>,
 }
 
+/// For `tests/fuzz`: whether a packet is an answer; if it is one, whether it says so, and the number of its pipe.
+#[cfg(fuzzing)]
+pub fn parse_reply(packet: &[u8]) -> Option<(bool, u32)> {
+    let reply: Reply = serde_json::from_slice(packet).ok()?;
+    Some((reply.success, reply.pipeid))
+}
+
 /// The client's end.
 #[derive(Debug)]
 pub(super) struct Conversation {

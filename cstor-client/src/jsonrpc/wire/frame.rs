@@ -8,7 +8,7 @@ const MAX_DEPTH: usize = 32;
 
 /// How far an object has been looked at.
 #[derive(Debug, Default)]
-pub(super) struct Frame {
+pub(in crate::jsonrpc) struct Frame {
     looked_at: usize,
     depth: usize,
     in_string: bool,
@@ -23,7 +23,7 @@ impl Frame {
 
     /// Goes on in `bytes`, which begin with the object and are those of the last call with more behind them. Gives the
     /// length of the object if its end is there.
-    pub(super) fn end_in(&mut self, bytes: &[u8]) -> Result<Option<usize>, WireError> {
+    pub(in crate::jsonrpc) fn end_in(&mut self, bytes: &[u8]) -> Result<Option<usize>, WireError> {
         for &byte in bytes.get(self.looked_at..).unwrap_or_default() {
             self.looked_at += 1;
             self.take(byte)?;

@@ -12,6 +12,8 @@ mod patience;
 
 pub(super) use connection::{Connection, Limits};
 pub use error::WireError;
+#[cfg(fuzzing)]
+pub(super) use frame::Frame;
 pub(super) use message::{Id, Message, Notification, Rejection, Reply, Request};
 pub use patience::Patience;
 
