@@ -8,7 +8,6 @@ use cstor_proto::StoreIndex;
 
 use crate::digest::Digest;
 use crate::entry::{Assembler, Chunked, Entry, Member, Time};
-use crate::error::Error;
 use crate::image::reference;
 use crate::merge::{FinalTree, MergeProblem};
 use crate::store::{StoreError, parse_containers, parse_images, parse_layers};
@@ -146,11 +145,11 @@ pub fn find_image(images: &[u8], asked: &str) -> Option<Result<String, usize>> {
 }
 
 /// `merge/`: layers laid over each other, the base first.
-pub fn merge(layers: &[Vec<Member>]) -> Result<FinalTree, Result<MergeProblem, Error>> {
+pub fn merge(layers: &[Vec<Member>]) -> Result<FinalTree, MergeProblem> {
     let mut tree = FinalTree::new();
     for (number, members) in layers.iter().enumerate() {
         tree.lay(u16::try_from(number).unwrap_or(u16::MAX), |upper| {
-            members.iter().try_for_each(|member| upper.add(member).map(|_| ())).map_err(Ok)
+            members.iter().try_for_each(|member| upper.add(member).map(drop))
         })?;
     }
     Ok(tree)

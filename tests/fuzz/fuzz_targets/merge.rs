@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         // The kernel has no such limit of its own.
-        Err(Ok(MergeProblem::TooDeep(_))) => {}
+        Err(MergeProblem::TooDeep(_)) => {}
         Err(problem) => panic!("{problem:?} of {layers:?}"),
     }
 });
