@@ -3,8 +3,8 @@
 //! vocabulary the result must be the tree that podman's rules make of them, and where they are raw tar-split lines it
 //! may be anything.
 //!
-//! Input: a byte of which the lowest bit says which; then members (`layers.rs`), or the program of a tar (`tar.rs`)
-//! whose members become lines over a layer of links that tempt to leave.
+//! Input: a byte that says which in its lowest bits: members (`layers.rs`), or the program of a tar (`tar.rs`) whose
+//! members become lines over a layer of links that tempt to leave, or that is a splitfdstream with all in it.
 
 #![no_main]
 
@@ -15,8 +15,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use cstor_client::Storage;
 use cstor_client::extract::Extractor;
+use cstor_client::{Storage, splitfdstream};
 use cstor_fuzz::layers::{Member, What, decode};
 use cstor_fuzz::scratch::{remove, scratch};
 use cstor_fuzz::store::{IMAGE, Store};
@@ -195,7 +195,14 @@ fuzz_target!(|data: &[u8]| {
     let before = seal(&store.root);
     let storage = Storage::open(&store.root).expect("a store");
     let image = storage.image(IMAGE).expect("the image");
-    let extracted = Extractor::new().extract(&image, &dest);
+    let extracted = if mode & 3 == 3 {
+        let mut writer = splitfdstream::Writer::new(Vec::new());
+        writer.inline(&assemble(rest)).expect("a vector");
+        let files: [fs::File; 0] = [];
+        splitfdstream::extract([(&writer.finish().expect("a vector")[..], &files[..])], &dest, &Extractor::new())
+    } else {
+        Extractor::new().extract(&image, &dest)
+    };
     assert_eq!(seal(&store.root), before, "the store is not written");
     match &extracted {
         Ok(report) => {

@@ -51,7 +51,10 @@ fn image(asked: &str) {
             let digest = asked.rsplit('@').next().unwrap_or(asked);
             let known = [text(image, "digest"), text(&image["big-data-digests"], "manifest-x")];
             let tagged = format!("{asked}:latest");
-            let is_end = |name: &&str| name.ends_with(asked) || name.ends_with(&tagged);
+            let ends = |name: &str, with: &str| {
+                name.strip_suffix(with).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+            };
+            let is_end = |name: &&str| ends(name, asked) || ends(name, &tagged);
             let found = by_id.len() >= 3 && id.starts_with(by_id)
                 || known.iter().any(|known| known == digest)
                 || names.iter().any(is_end);

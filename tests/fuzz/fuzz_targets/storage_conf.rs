@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let [flags, share, rest @ ..] = data else { return };
-    let (first, second) = rest.split_at(rest.len() * usize::from(*share) / 256);
+    let (first, second) = rest.split_at(rest.len() * usize::from(*share) / 255);
     let flag = |place: u8| flags >> place & 1 == 1;
     let mut given = Given { uid: if flag(0) { 1000 } else { 0 }, ..Given::default() };
     let text = |text: &[u8]| OsString::from_vec(text.iter().copied().filter(|&byte| byte != 0).collect());

@@ -442,6 +442,10 @@ fn extracts() -> Vec<Named> {
     ] {
         seeds.push(named(name, behind(1, &program(&parts))));
     }
+    let out =
+        program(&[link("out", "/canary"), link("up", "../../../canary"), file("out/x", "x"), file("a", "contents")]);
+    seeds.push(named("stream", behind(3, &out)));
+    seeds.push(named("stream_twice", behind(3, &program(&[file("a", "x"), file("d/a", "y"), file("./a", "z")]))));
     seeds
 }
 
