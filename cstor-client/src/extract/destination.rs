@@ -21,6 +21,7 @@ use super::descent::At;
 use super::error::{ExtractError, Obstacle};
 use super::survey::{Problem, survey, survey_parent};
 use super::sweep::{clear, is_empty};
+use crate::interrupt::{Hold, Interrupt};
 use crate::merge::join;
 use crate::mounts::Mounts;
 use crate::output::{make_private, remove_dead};
@@ -51,11 +52,18 @@ pub(super) struct Staging {
     replaced: Option<OwnedFd>,
     /// Whether the sibling is still there under its temporary name.
     pending: bool,
+    /// Taken while the sibling is there.
+    hold: Option<Hold>,
 }
 
 impl Staging {
     /// Looks at the destination, which must lie outside of `territory`, and makes the sibling.
-    pub(super) fn create(path: &Path, replace: bool, territory: &Territory) -> Result<Staging, ExtractError> {
+    pub(super) fn create(
+        path: &Path,
+        replace: bool,
+        territory: &Territory,
+        interrupt: &Interrupt,
+    ) -> Result<Staging, ExtractError> {
         let shown = path.as_os_str().as_encoded_bytes();
         let Some(name) = path.file_name() else {
             territory.check(path)?;
@@ -76,6 +84,7 @@ impl Staging {
         };
         let failed = |action| move |errno| ExtractError::destination(shown, action, errno);
         remove_dead(parent.as_fd(), above, name);
+        let hold = Some(interrupt.hold());
         let (temporary, root) = make_private(parent.as_fd(), name).map_err(failed("create a directory beside it"))?;
         let staging = Staging {
             parent,
@@ -86,6 +95,7 @@ impl Staging {
             before,
             replaced,
             pending: true,
+            hold,
         };
         staging.shed_inheritance().map_err(failed("prepare a directory beside it"))?;
         staging.refuse_lower_layer()?;
@@ -166,6 +176,7 @@ impl Staging {
         self.check_name()?;
         if let Some(replaced) = self.replaced.take() {
             self.exchange(&replaced)?;
+            self.hold.take().into_iter().for_each(Hold::keep);
             // The next run may replace the result while this one removes what was there before.
             let _ = flock(&self.root, FlockOperation::Unlock);
             return Ok(self.remove_replaced(&replaced));
@@ -177,6 +188,7 @@ impl Staging {
         };
         self.rename(flags)?;
         self.pending = false;
+        self.hold.take().into_iter().for_each(Hold::keep);
         Ok(None)
     }
 

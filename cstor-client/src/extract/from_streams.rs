@@ -130,7 +130,7 @@ impl<'e> Streams<'e> {
     ) -> Result<Streams<'e>, ExtractError> {
         let account = Account::open(extractor.memory_limit).map_err(StoreError::from)?;
         let interrupt = extractor.interrupt.clone().unwrap_or_default();
-        let staging = Staging::create(destination, extractor.options.replace, &Territory::default())?;
+        let staging = Staging::create(destination, extractor.options.replace, &Territory::default(), &interrupt)?;
         let aside = Aside::create(staging.root())?;
         // Looks at the umask, which a sandbox may hide.
         let policy = extractor.policy();

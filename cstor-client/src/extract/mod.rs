@@ -239,7 +239,7 @@ impl Extractor {
     ) -> Result<Report, ExtractError> {
         let plan = self.plan(tree, &policy, chain.interrupt())?;
         let territory = Territory::of_roots(&chain.shared().roots)?;
-        let staging = Staging::create(destination, self.options.replace, &territory)?;
+        let staging = Staging::create(destination, self.options.replace, &territory, chain.interrupt())?;
         let mut source = Escalating::new(chain.shared());
         // Looks at control groups, which a sandbox may hide.
         let threads = threads();

@@ -5,6 +5,8 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use std::time::{Duration, Instant};
+
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fstat, openat2, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -18,7 +20,7 @@ const MAX_REFILLED: u32 = 100;
 /// Removes everything in a directory.
 pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), At<Errno>> {
     let top = open_writable(top, b".").map_err(|problem| At { path: Vec::new(), problem })?;
-    descend(top, &mut Sweep::default())
+    descend(top, &mut Sweep { began: Instant::now(), noticed: false, removed: false, refilled: 0 })
 }
 
 /// The same for callers to whom it does not matter where it failed.
@@ -36,8 +38,13 @@ pub(super) fn is_empty(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errn
     Ok(true)
 }
 
-#[derive(Debug, Default)]
+/// After how long it is said that removing takes time.
+const NOTICE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
 struct Sweep {
+    began: Instant,
+    noticed: bool,
     /// Whether anything was removed since the uppermost directory was begun.
     removed: bool,
     /// How often a directory was left and is still not empty.
@@ -64,6 +71,10 @@ impl Visit for Sweep {
     const COMES_BACK: bool = true;
 
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<Step, Errno> {
+        if !self.noticed && self.began.elapsed() > NOTICE {
+            self.noticed = true;
+            tracing::warn!("still removing files; what another signal leaves, the next run removes");
+        }
         if kind == FileType::Directory {
             return self.remove_dir(dir, name);
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::chain::Chain;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, ErrorKind};
+use crate::interrupt::Interrupt;
 use crate::layer::Layer;
 use crate::merge::FinalTree;
 use crate::rootfs;
@@ -106,6 +107,11 @@ impl Image {
     /// Refuses a destination that is, lies in, or holds a directory of the store.
     pub(crate) fn keep_store_from(&self, destination: &Path) -> Result<(), StoreError> {
         Territory::of_roots(&self.shared.roots)?.check(destination)
+    }
+
+    /// What stops operations on it.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.shared.interrupt
     }
 
     /// Opens its layers for reading.

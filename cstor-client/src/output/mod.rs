@@ -4,12 +4,13 @@
 //!
 //! ```
 //! use std::io::Write;
+//! use cstor_client::interrupt::Interrupt;
 //! use cstor_client::output::NewFile;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = tempfile::tempdir()?;
 //! # let path = directory.path().join("layer.tar");
-//! let file = NewFile::create(&path)?;
+//! let file = NewFile::create(&path, &Interrupt::new())?;
 //! file.writer().write_all(b"everything that belongs there")?;
 //! assert!(!path.exists());
 //! file.publish()?;

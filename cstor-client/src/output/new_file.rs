@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::incomplete::{Incomplete, Published};
 use super::remains::remove_dead;
+use crate::interrupt::{Hold, Interrupt};
 
 /// A file that appears under its name when it is complete; dropping it before removes it.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct NewFile {
     path: PathBuf,
     name: OsString,
     target: Target,
+    /// Taken while it is incomplete.
+    hold: Option<Hold>,
 }
 
 #[derive(Debug)]
@@ -40,21 +43,24 @@ pub struct PublishError {
 }
 
 impl NewFile {
-    /// Makes it, and removes what killed runs have left beside it.
-    pub fn create(path: impl AsRef<Path>) -> io::Result<NewFile> {
+    /// Makes it, and removes what killed runs have left beside it. `interrupt` is held until it has its name, or is
+    /// removed; see [`Interrupt::hold`].
+    pub fn create(path: impl AsRef<Path>, interrupt: &Interrupt) -> io::Result<NewFile> {
         let path = path.as_ref();
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let directory = openat(CWD, above, flags, Mode::empty())?;
+        let mut hold = None;
         let target = match special(directory.as_fd(), name)? {
             Some(file) => Target::There(file.into()),
             None => {
                 remove_dead(directory.as_fd(), above, name);
+                hold = Some(interrupt.hold());
                 Target::New(Incomplete::create(directory, name)?)
             }
         };
-        Ok(NewFile { path: path.to_owned(), name: name.to_owned(), target })
+        Ok(NewFile { path: path.to_owned(), name: name.to_owned(), target, hold })
     }
 
     /// Where it will be.
@@ -72,25 +78,28 @@ impl NewFile {
 
     /// Gives it its name, in place of what had it before.
     pub fn publish(self) -> Result<(), PublishError> {
-        let NewFile { path, name, target } = self;
-        match target {
-            Target::There(_) => Ok(()),
-            Target::New(file) => file.publish(&name).map_err(|errno| PublishError { path, source: errno.into() }),
+        let NewFile { path, name, target, hold } = self;
+        if let Target::New(file) = target {
+            file.publish(&name).map_err(|errno| PublishError { path, source: errno.into() })?;
         }
+        hold.into_iter().for_each(Hold::keep);
+        Ok(())
     }
 }
 
 /// Gives all of them their names, or none: what was there before comes back if one of them cannot be put in place. A
 /// process that is killed in between leaves those that have their names already.
 pub fn publish_all(files: impl IntoIterator<Item = NewFile>) -> Result<(), PublishError> {
-    let mut published: Vec<Published<OwnedFd>> = Vec::new();
-    for NewFile { path, name, target } in files {
+    let (mut published, mut holds): (Vec<Published<OwnedFd>>, Vec<Hold>) = (Vec::new(), Vec::new());
+    for NewFile { path, name, target, hold } in files {
+        holds.extend(hold);
         if let Target::New(file) = target {
             let named = file.publish_for_now(&name);
             published.push(named.map_err(|errno| PublishError { path, source: errno.into() })?);
         }
     }
     published.into_iter().for_each(Published::keep);
+    holds.into_iter().for_each(Hold::keep);
     Ok(())
 }
 

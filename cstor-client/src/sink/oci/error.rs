@@ -7,11 +7,15 @@ use cstor_proto::LayerId;
 
 use crate::digest::{Digest, ImageId};
 use crate::error::{ErrorKind, destination_advice, destination_kind};
+use crate::interrupt::Interrupted;
 
 /// An image could not be copied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// A layer of which nobody knows what its tar should be.
     #[error("layer {layer:.12}: layers.json has no digest and size of its tar: it cannot be checked")]
     NoDigest {
@@ -77,6 +81,7 @@ impl CopyError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            CopyError::Interrupted(_) => ErrorKind::Interrupted,
             CopyError::NoDigest { .. } | CopyError::Impossible(_) => ErrorKind::Unsupported,
             CopyError::ConfigDigest { .. } | CopyError::Manifest { .. } => ErrorKind::Corrupt,
             CopyError::Write { source, .. } => destination_kind(source),

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::fs::{
@@ -21,6 +20,7 @@ use rustix::io::Errno;
 use super::blob::{Blob, NewBlob};
 use super::error::CopyError;
 use super::{index, manifest};
+use crate::interrupt::Interrupt;
 use crate::output::{Appeared, Incomplete, NewDirectory, is_temporary_name, remove_dead};
 
 pub(super) const BLOBS: &str = "blobs/sha256";
@@ -40,11 +40,13 @@ pub(super) struct Layout {
     blobs: Option<OwnedFd>,
     /// A new one, until it is complete.
     new: Option<NewDirectory>,
+    interrupt: Interrupt,
 }
 
 impl Layout {
     /// Opens a layout, or makes one where there is nothing yet.
-    pub(super) fn open(path: &Path) -> Result<Layout, CopyError> {
+    pub(super) fn open(path: &Path, interrupt: &Interrupt) -> Result<Layout, CopyError> {
+        let interrupt = interrupt.clone();
         let failed = |action| move |errno: Errno| CopyError::Write { path: path.into(), action, source: errno.into() };
         let found = match openat(CWD, path, DIRECTORY, Mode::empty()) {
             Err(Errno::NOENT) => None,
@@ -57,7 +59,7 @@ impl Layout {
                 action: "create the layout",
                 source,
             })?;
-            return Ok(Layout { path: path.into(), root, blobs: None, new: Some(new) });
+            return Ok(Layout { path: path.into(), root, blobs: None, new: Some(new), interrupt });
         };
         let blobs = match openat(&root, BLOBS, DIRECTORY, Mode::empty()) {
             Err(Errno::NOENT) => None,
@@ -68,7 +70,7 @@ impl Layout {
         if let Some(blobs) = &blobs {
             remove_dead(blobs.as_fd(), &path.join(BLOBS), OsStr::new(""));
         }
-        Ok(Layout { path: path.into(), root, blobs, new: None })
+        Ok(Layout { path: path.into(), root, blobs, new: None, interrupt })
     }
 
     /// Refuses a directory that holds something else, before anything is made in it.
@@ -101,6 +103,11 @@ impl Layout {
         Ok(())
     }
 
+    /// What stops the copy.
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
     /// Whether a blob is there already.
     pub(super) fn has(&self, blob: Blob) -> bool {
         self.blobs.as_ref().is_some_and(|blobs| has(blobs.as_fd(), blob))
@@ -123,7 +130,7 @@ impl Layout {
         let failed = |errno: Errno| self.failed("put blobs in place")(errno.into());
         loop {
             match flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) => sleep(LOCK_PAUSE),
+                Err(Errno::WOULDBLOCK) => self.interrupt.sleep(LOCK_PAUSE)?,
                 Err(Errno::INTR) => {}
                 locked => break locked.map_err(failed)?,
             }

@@ -85,6 +85,13 @@ impl Copier {
 
     /// Copies an image to a directory or file outside of its store, which shows nothing of it unless everything went well.
     pub fn copy(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
+        let hold = image.interrupt().hold();
+        let report = self.copy_held(image, destination)?;
+        hold.keep();
+        Ok(report)
+    }
+
+    fn copy_held(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
         let path = destination.path();
         image.keep_store_from(path)?;
         if destination.form() == Form::Layout {
@@ -147,7 +154,7 @@ impl Copier {
     fn copy_to_layout(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
         Layout::check(destination.path())?;
         let subject = Subject::open(image)?;
-        let layout = Layout::open(destination.path())?;
+        let layout = Layout::open(destination.path(), image.interrupt())?;
         let mut blobs: BTreeMap<_, _> = subject.unique();
         let unique = blobs.len();
         let is_there = |tar| self.compression == Compression::None && layout.has(tar);
@@ -205,7 +212,7 @@ fn join_existing(
     tag: &str,
 ) -> Result<usize, CopyError> {
     Layout::check(path)?;
-    let existing = Layout::open(path)?;
+    let existing = Layout::open(path, new.interrupt())?;
     let (from, mut to) = (new.publication()?, existing.publication()?);
     let mut moved = 0;
     for layer in layers {

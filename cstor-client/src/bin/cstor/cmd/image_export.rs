@@ -14,7 +14,7 @@ pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
             keep_stores_from(path, Some(&storage))?;
-            let file = output::new_file(path)?;
+            let file = output::new_file(path, &storage.interrupt())?;
             target.export(file.writer()).map_err(|error| output::explain(&file, error.into()))?;
             Ok(file.publish()?)
         }

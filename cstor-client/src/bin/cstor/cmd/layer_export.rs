@@ -16,7 +16,7 @@ pub(crate) fn run(store: &Store, args: &Export) -> Result<(), Failure> {
     match &args.output {
         Some(path) if path.as_os_str() != "-" => {
             keep_stores_from(path, Some(&storage))?;
-            let file = output::new_file(path)?;
+            let file = output::new_file(path, &storage.interrupt())?;
             let written = match checked(args.verify) {
                 Some(verify) => layer.export(file.writer(), verify),
                 None => layer.export_unchecked(file.writer()),

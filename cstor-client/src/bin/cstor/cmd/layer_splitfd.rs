@@ -29,7 +29,8 @@ pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
     };
     keep_stores_from(&stream, Some(&storage))?;
     keep_stores_from(&list, Some(&storage))?;
-    let (stream, list) = (new_file(&stream)?, new_file(&list)?);
+    let interrupt = storage.interrupt();
+    let (stream, list) = (new_file(&stream, &interrupt)?, new_file(&list, &interrupt)?);
     let mut lines = BufWriter::new(list.writer());
     write(&layer, args, BufWriter::new(stream.writer()), &mut lines).map_err(|error| explain(&stream, error.into()))?;
     lines.flush().map_err(|error| explain(&list, unwritten(error).into()))?;

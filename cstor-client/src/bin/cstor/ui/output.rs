@@ -4,13 +4,14 @@ use std::path::Path;
 
 use cstor_client::Error;
 use cstor_client::error::SinkError;
+use cstor_client::interrupt::Interrupt;
 use cstor_client::output::{NewFile, PublishError};
 
 use crate::exit::Failure;
 
 /// A file in the making.
-pub(crate) fn new_file(path: &Path) -> Result<NewFile, Failure> {
-    NewFile::create(path).map_err(|source| Failure::File { path: path.to_owned(), source })
+pub(crate) fn new_file(path: &Path, interrupt: &Interrupt) -> Result<NewFile, Failure> {
+    NewFile::create(path, interrupt).map_err(|source| Failure::File { path: path.to_owned(), source })
 }
 
 /// Says which file it was that could not be written.
