@@ -51,13 +51,15 @@ const SPARED: &[&str] = &[
     "geteuid",
     "getgid",
     "getegid",
+    // What wakes another thread would not, and that one would wait for ever.
+    "futex",
     // Limits of this process are read, which cannot fail; that raising one can is no error (`main.rs`).
     "prlimit64",
     // A descriptor is closed whatever close(2) says (its "Dealing with error returns"), and nobody looks.
     "close",
 ];
-/// What can only be interrupted.
-const INTERRUPTED: [&str; 2] = ["futex", "getrandom"];
+/// Can only be interrupted.
+const INTERRUPTED: &str = "getrandom";
 const ERRORS: [&str; 8] = ["EIO", "ENOSPC", "EACCES", "ENOENT", "EMFILE", "EINTR", "EAGAIN", "EINVAL"];
 
 /// A command that writes, with its result at `OUT`.
@@ -182,7 +184,7 @@ fn faults(command: usize, calls: &BTreeMap<String, (usize, usize)>) -> Vec<Fault
             for error in ERRORS {
                 // What is to be tried again would be tried for ever. So says EACCES of a lock (fcntl(2)).
                 let again = ["EINTR", "EAGAIN"].contains(&error) || call == "fcntl" && error == "EACCES";
-                if !(again && when.ends_with('+') || INTERRUPTED.contains(&call.as_str()) && error != "EINTR") {
+                if !(again && when.ends_with('+') || call == INTERRUPTED && error != "EINTR") {
                     faults.push(Fault { command, call: call.clone(), error, when: when.clone() });
                 }
             }
