@@ -2,7 +2,9 @@
 //! `CARGO_TARGET_DIR` says. A program that is older than its sources is no program under test: cargo builds those of
 //! other packages only when it is told to.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// Where cargo has put `name`, or `CSTOR_BIN_DIR` says it is. Panics where it is missing or older than its sources.
@@ -15,8 +17,17 @@ pub fn program(name: &str) -> PathBuf {
     }
     let test = std::env::current_exe().expect("a test has a file");
     let program = test.ancestors().nth(2).expect("target/PROFILE/deps/NAME").join(name);
+    // Once for each: who edits a source while a test runs does not want it to fail half-way.
+    static CHECKED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if checked.contains(&program) {
+        return program;
+    }
     match newer_source(&program) {
-        Ok(None) => program,
+        Ok(None) => {
+            checked.insert(program.clone());
+            program
+        }
         Ok(Some(source)) => panic!("{}: older than {}: {ADVICE}", program.display(), source.display()),
         Err(error) => panic!("{}: {error}: {ADVICE}", program.display()),
     }

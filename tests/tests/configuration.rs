@@ -124,7 +124,7 @@ fn configuration_that_is_a_file_is_read() {
     let ended = list(&home);
     assert!(ended.code() == 1 && ended.stderr.contains("not a valid storage.conf"), "{}", ended.stderr);
     if !rustix::process::geteuid().is_root() {
-        fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
         let ended = list(&home);
         assert!(ended.code() == 6 && ended.stderr.contains("10-one.conf"), "{}", ended.stderr);
     }

@@ -71,10 +71,10 @@ fn a_thread_that_cannot_start_is_done_without() {
     for (what, words) in commands {
         for &subject in Subject::all().iter().filter(|subject| !subject.is_root()) {
             let (plenty, scarce) = (trial(subject), trial(subject));
-            let [expected, found] = [(&plenty, "--nproc=unlimited"), (&scarce, "--nproc=1")].map(|(trial, limit)| {
-                let outcome = through(trial, &[PRLIMIT, limit], words);
-                outcome.unwrap_or_else(|reason| panic!("{what} ({limit}): {reason}"))
-            });
+            let ended = |trial, wrapper: &[&str]| {
+                through(trial, wrapper, words).unwrap_or_else(|reason| panic!("{what} {wrapper:?}: {reason}"))
+            };
+            let (expected, found) = (ended(&plenty, &[]), ended(&scarce, &[PRLIMIT, "--nproc=1"]));
             assert_eq!(found.code, expected.code, "{what}: {}", found.stderr);
             assert!(found.code == 0 || what == "doctor", "{what}: {}", found.stderr);
             assert_eq!(names(&scarce.dir().join("out")), names(&plenty.dir().join("out")), "{what}");
@@ -181,17 +181,18 @@ fn closed_standard_streams_confuse_nothing() {
             (&["serve", "--fd", "1"], 10),
         ];
         for (words, code) in table {
-            let ended =
-                given.run_through(&wrapper, words).unwrap_or_else(|reason| panic!("{words:?} {shell}: {reason}"));
-            assert_eq!(ended.code, code, "{words:?} {shell}: {}", ended.stderr);
+            let ended = given.command_through(&wrapper, words).output().unwrap();
+            let said = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(code), "{words:?} {shell}: {said}");
+            assert!(!said.contains("panicked"), "{words:?} {shell}: {said}");
+            let errors = said.lines().filter(|line| line.starts_with("cstor: error: ")).count();
+            assert_eq!(errors, usize::from(closed & 4 == 0 && code != 0), "{words:?} {shell}: {said}");
+            // What is printed is printed where it belongs, or nowhere.
+            assert!(closed & 2 == 0 || ended.stdout.is_empty(), "{words:?} {shell}");
         }
         let tar_diff = built::program("tar-diff");
         let mut command = Command::new("/bin/sh");
-        let ended = run(command
-            .args(["-c", &shell, "sh"])
-            .arg(tar_diff)
-            .arg(given.store.layers_json())
-            .arg(given.store.layers_json()));
+        let ended = run(command.args(["-c", &shell, "sh"]).arg(tar_diff).args([&given.store.layers_json(); 2]));
         assert_eq!(ended.code(), 2, "tar-diff {shell}: {}", ended.stderr);
     }
 }

@@ -89,7 +89,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
             result
         };
         std::thread::scope(|scope| {
-            let others = start_helpers(scope, threads.saturating_sub(1), &work);
+            let others = start_helpers(scope, threads.saturating_sub(1), work);
             let mut result = work();
             for other in others {
                 let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

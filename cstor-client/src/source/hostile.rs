@@ -275,7 +275,7 @@ fn nothing_goes_on_for_ever() {
     type Peer = fn(Channel, OwnedFd);
     let device = fstat(tempfile::tempfile().unwrap()).unwrap().st_dev;
     let table: [(&str, Peer, &str); 8] = [
-        ("silence", |_channel, _raw| thread::sleep(4 * SOON), "Silent"),
+        ("silence", |_channel, _raw| thread::sleep(4 * SOON), "Stuck"),
         (
             "half a wait of silence, then the end",
             |channel, _raw| {

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Signal, kill_process_group};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -190,7 +191,8 @@ impl Trial {
 
     fn spawn(&self, mut command: Command) -> Run {
         let log = |name: &str| File::create(self.dir.path().join(name)).expect(name);
-        command.stdout(log("stdout")).stderr(log("stderr"));
+        // A group of its own, so that a wrapper is not ended without what it has started.
+        command.stdout(log("stdout")).stderr(log("stderr")).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Run { child, started: Instant::now(), logs: self.dir.path().to_owned(), peak: 0 }
     }
@@ -308,7 +310,8 @@ impl Run {
                 break status;
             }
             if self.started.elapsed() > TIME_LIMIT {
-                self.child.kill().and_then(|()| self.child.wait()).expect("our own child");
+                kill_process_group(self.pid(), Signal::KILL).expect("our own group");
+                self.child.wait().expect("our own child");
                 return Err(format!("still running after {TIME_LIMIT:?}"));
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -135,7 +135,7 @@ pub(super) fn write_blobs<'a>(
     };
     let threads = available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS).min(layers.len());
     let ended = thread::scope(|scope| {
-        let others = start_helpers(scope, threads.saturating_sub(1), &run);
+        let others = start_helpers(scope, threads.saturating_sub(1), run);
         run();
         others.into_iter().all(|thread| thread.join().is_ok())
     });
