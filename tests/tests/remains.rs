@@ -180,9 +180,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "layer splitfd",
-        arguments: |t| {
-            owned(["layer", "splitfd", &top_layer(t), "-o", &dest(t), "--inline-threshold", "100000000"])
-        },
+        arguments: |t| owned(["layer", "splitfd", &top_layer(t), "-o", &dest(t), "--inline-threshold", "100000000"]),
         exists: false,
         leaves: false,
     },
@@ -243,41 +241,43 @@ fn the_next_run_leaves_exactly_the_result() {
     table(
         COMMANDS,
         |command| command.name,
-        |command, subject| seen_at_work(|| {
-            let trial = prepared(subject, command)?;
-            let arguments = (command.arguments)(&trial);
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let before = contents(&out(&trial));
-            for bytes in [1, BIG as u64 / 2] {
-                if killed_at(&trial, &arguments, bytes).is_none() {
-                    return Ok(None);
-                }
-                let left = contents(&out(&trial));
-                if !command.leaves && left != before {
-                    return Err(format!("killed after {bytes} bytes, it left {:?}", left.keys()));
-                }
-                if let Some(path) = left.keys().find(|path| !before.contains_key(*path)) {
-                    // The first one that sorts is the private directory; nobody else may look into it.
-                    let mode = fs::symlink_metadata(out(&trial).join(path)).unwrap().mode();
-                    if mode != 0o040_700 || !path.to_str().unwrap().starts_with(".dest.cstor-") {
-                        return Err(format!("{} has mode {mode:o}", path.display()));
+        |command, subject| {
+            seen_at_work(|| {
+                let trial = prepared(subject, command)?;
+                let arguments = (command.arguments)(&trial);
+                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                let before = contents(&out(&trial));
+                for bytes in [1, BIG as u64 / 2] {
+                    if killed_at(&trial, &arguments, bytes).is_none() {
+                        return Ok(None);
+                    }
+                    let left = contents(&out(&trial));
+                    if !command.leaves && left != before {
+                        return Err(format!("killed after {bytes} bytes, it left {:?}", left.keys()));
+                    }
+                    if let Some(path) = left.keys().find(|path| !before.contains_key(*path)) {
+                        // The first one that sorts is the private directory; nobody else may look into it.
+                        let mode = fs::symlink_metadata(out(&trial).join(path)).unwrap().mode();
+                        if mode != 0o040_700 || !path.to_str().unwrap().starts_with(".dest.cstor-") {
+                            return Err(format!("{} has mode {mode:o}", path.display()));
+                        }
                     }
                 }
-            }
-            let outcome = trial.run(&arguments)?;
-            outcome.is_success()?;
-            if outcome.stderr.contains("warning") {
-                return Err(outcome.stderr);
-            }
-            let untouched = prepared(subject, command)?;
-            let arguments = (command.arguments)(&untouched);
-            untouched.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?.is_success()?;
-            let (left, wanted) = (contents(&out(&trial)), contents(&out(&untouched)));
-            if left != wanted {
-                return Err(format!("left {:?}, wanted {:?}", left.keys(), wanted.keys()));
-            }
-            Ok(Some(()))
-        }),
+                let outcome = trial.run(&arguments)?;
+                outcome.is_success()?;
+                if outcome.stderr.contains("warning") {
+                    return Err(outcome.stderr);
+                }
+                let untouched = prepared(subject, command)?;
+                let arguments = (command.arguments)(&untouched);
+                untouched.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?.is_success()?;
+                let (left, wanted) = (contents(&out(&trial)), contents(&out(&untouched)));
+                if left != wanted {
+                    return Err(format!("left {:?}, wanted {:?}", left.keys(), wanted.keys()));
+                }
+                Ok(Some(()))
+            })
+        },
     );
 }
 
@@ -287,36 +287,39 @@ fn what_a_living_run_makes_is_left_alone() {
     table(
         COMMANDS,
         |command| command.name,
-        |command, subject| seen_at_work(|| {
-            let trial = prepared(subject, command)?;
-            let arguments = (command.arguments)(&trial);
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let Some(run) = stopped_at(&trial, &arguments, 1) else { return Ok(None) };
-            let during = names(&out(&trial));
-            let second = out(&trial).join("second").display().to_string();
-            let outcomes = [
-                trial.run(&["extract", OTHER, &second]),
-                trial.run(&["image", "export", OTHER, "-o", &format!("{second}.tar")]),
-                trial.run(&["image", "copy", OTHER, &format!("oci:{second}.oci")]),
-            ];
-            let after: Vec<_> = names(&out(&trial)).into_iter().filter(|name| !name.starts_with("second")).collect();
-            kill_process(run.pid(), Signal::CONT).unwrap();
-            let ended = run.finish()?;
-            for outcome in outcomes.into_iter().chain([Ok(ended)]) {
-                let outcome = outcome?;
-                outcome.is_success()?;
-                if outcome.stderr.contains("warning") {
-                    return Err(outcome.stderr);
+        |command, subject| {
+            seen_at_work(|| {
+                let trial = prepared(subject, command)?;
+                let arguments = (command.arguments)(&trial);
+                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                let Some(run) = stopped_at(&trial, &arguments, 1) else { return Ok(None) };
+                let during = names(&out(&trial));
+                let second = out(&trial).join("second").display().to_string();
+                let outcomes = [
+                    trial.run(&["extract", OTHER, &second]),
+                    trial.run(&["image", "export", OTHER, "-o", &format!("{second}.tar")]),
+                    trial.run(&["image", "copy", OTHER, &format!("oci:{second}.oci")]),
+                ];
+                let after: Vec<_> =
+                    names(&out(&trial)).into_iter().filter(|name| !name.starts_with("second")).collect();
+                kill_process(run.pid(), Signal::CONT).unwrap();
+                let ended = run.finish()?;
+                for outcome in outcomes.into_iter().chain([Ok(ended)]) {
+                    let outcome = outcome?;
+                    outcome.is_success()?;
+                    if outcome.stderr.contains("warning") {
+                        return Err(outcome.stderr);
+                    }
                 }
-            }
-            if during != after {
-                return Err(format!("{during:?} became {after:?}"));
-            }
-            match names(&out(&trial)).into_iter().find(|name| name.contains(".cstor-")) {
-                Some(name) => Err(format!("{name} stayed")),
-                None => Ok(Some(())),
-            }
-        }),
+                if during != after {
+                    return Err(format!("{during:?} became {after:?}"));
+                }
+                match names(&out(&trial)).into_iter().find(|name| name.contains(".cstor-")) {
+                    Some(name) => Err(format!("{name} stayed")),
+                    None => Ok(Some(())),
+                }
+            })
+        },
     );
 }
 
@@ -349,9 +352,7 @@ fn a_blob_that_disappears_is_written_again() {
     let to = format!("oci:{}", dest(&trial));
     trial.run(&["image", "copy", IMAGE, &to]).unwrap().is_success().unwrap();
     let whole = contents(&trial.dest);
-    let blob = |layer: usize| {
-        trial.dest.join("blobs").join(trial.store.layers[layer].diff_id().replace(':', "/"))
-    };
+    let blob = |layer: usize| trial.dest.join("blobs").join(trial.store.layers[layer].diff_id().replace(':', "/"));
     let run = seen_at_work(|| {
         fs::remove_file(blob(1)).unwrap();
         Ok(stopped_at(&trial, &["image", "copy", IMAGE, &to], 1))

@@ -121,9 +121,8 @@ impl<D: AsFd> Incomplete<D> {
             let _ = flock(replaced, FlockOperation::NonBlockingLockExclusive);
         }
         let temporary = self.named()?;
-        let exchange = |from: &OsStr, to: &OsStr| {
-            renameat_with(&self.directory, from, &self.directory, to, RenameFlags::EXCHANGE)
-        };
+        let exchange =
+            |from: &OsStr, to: &OsStr| renameat_with(&self.directory, from, &self.directory, to, RenameFlags::EXCHANGE);
         match exchange(&temporary, name) {
             Ok(()) => {}
             // The file system has no such thing, or what was there is gone.
@@ -168,7 +167,10 @@ pub(super) struct Published<D: AsFd> {
 enum Before {
     Nothing,
     /// It has this temporary name now.
-    Kept { temporary: OsString, _lock: Option<OwnedFd> },
+    Kept {
+        temporary: OsString,
+        _lock: Option<OwnedFd>,
+    },
     /// It cannot come back.
     Lost,
 }
@@ -199,11 +201,8 @@ impl<D: AsFd> Drop for Published<D> {
 }
 
 const FLAGS: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC);
-const OLD: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
+const OLD: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// A file that has no name now and never gets one.
 pub(crate) fn without_name(directory: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {

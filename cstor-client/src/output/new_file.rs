@@ -75,9 +75,7 @@ impl NewFile {
         let NewFile { path, name, target } = self;
         match target {
             Target::There(_) => Ok(()),
-            Target::New(file) => {
-                file.publish(&name).map_err(|errno| PublishError { path, source: errno.into() })
-            }
+            Target::New(file) => file.publish(&name).map_err(|errno| PublishError { path, source: errno.into() }),
         }
     }
 }

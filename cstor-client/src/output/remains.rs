@@ -18,8 +18,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::name::{is_temporary_name, is_temporary_name_of};
 use super::leads_to;
+use super::name::{is_temporary_name, is_temporary_name_of};
 use crate::extract::empty;
 
 /// How many names a warning has: enough to see what it is about.

@@ -129,7 +129,8 @@ impl Layout {
             }
         }
         let index = statat(&self.root, INDEX, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let mut publication = Publication { layout: self, blobs: None, directories: Vec::new(), added: Vec::new(), index };
+        let mut publication =
+            Publication { layout: self, blobs: None, directories: Vec::new(), added: Vec::new(), index };
         publication.blobs = Some(publication.make_blobs().map_err(failed)?);
         Ok(publication)
     }
@@ -138,9 +139,7 @@ impl Layout {
     pub(super) fn appear(&self) -> Result<bool, CopyError> {
         match self.new.as_ref().map_or(Ok(()), NewDirectory::publish) {
             Err(Errno::EXIST) => Ok(false),
-            published => {
-                published.map(|()| true).map_err(|errno| self.failed("put the layout in place")(errno.into()))
-            }
+            published => published.map(|()| true).map_err(|errno| self.failed("put the layout in place")(errno.into())),
         }
     }
 }
