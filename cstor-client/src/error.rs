@@ -148,7 +148,7 @@ impl Error {
             ErrorKind::Busy => "try again later",
             ErrorKind::Changed => "try again",
             ErrorKind::Destination => "choose another destination",
-            ErrorKind::Limit => "raise the limit that is named (for descriptors: ulimit -n)",
+            ErrorKind::Limit => "this is more than cstor takes; where it is about descriptors, raise `ulimit -n`",
             ErrorKind::Interrupted => "nothing was left behind",
         })
     }

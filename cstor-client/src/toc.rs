@@ -130,20 +130,17 @@ pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool, take: TakeRow
     // The first names of files that have several.
     let (mut firsts, mut charge): (HashMap<u32, String>, _) = (HashMap::new(), chain.account().charge());
     contents::visit(tree, chain, read, |entry, contents| {
-        let mut row = TocEntry::of_inode(entry);
+        let first = firsts.get(&entry.inode_number);
+        // Its attributes are in the row of the first name.
+        let mut row = TocEntry::of_inode(entry, first.is_none());
         row.num_link = entry.inode.names().into();
-        if row.num_link > 1 {
-            match firsts.get(&entry.inode_number) {
-                // Its attributes are in the row of the first name.
-                Some(first) => {
-                    let (link_name, xattrs) = (Some(first.clone()), BTreeMap::new());
-                    row = TocEntry { kind: "hardlink", link_name, size: 0, xattrs, ..row };
-                }
-                None => {
-                    charge.add(row.name.len() + size_of::<(u32, String)>())?;
-                    firsts.insert(entry.inode_number, row.name.clone());
-                }
+        match first {
+            Some(first) => row = TocEntry { kind: "hardlink", link_name: Some(first.clone()), size: 0, ..row },
+            None if row.num_link > 1 => {
+                charge.add(row.name.len() + size_of::<(u32, String)>())?;
+                firsts.insert(entry.inode_number, row.name.clone());
             }
+            None => {}
         }
         if let Some(contents) = contents {
             row.set_digest(contents)?;
@@ -240,7 +237,7 @@ impl TocEntry {
         size_of::<TocEntry>() + texts.chain(xattrs).sum::<usize>()
     }
 
-    fn of_inode(entry: &TreeEntry<'_>) -> TocEntry {
+    fn of_inode(entry: &TreeEntry<'_>, with_xattrs: bool) -> TocEntry {
         let mut path = entry.path.clone();
         let mut size = 0;
         let (kind, target, device) = match entry.inode.kind() {
@@ -259,7 +256,8 @@ impl TocEntry {
         };
         let meta = entry.inode.meta();
         let mut row = TocEntry::named(&path, kind, target, device);
-        row.set_meta(meta.mode, (meta.uid, meta.gid), meta.mtime, &meta.xattrs);
+        let xattrs = if with_xattrs { meta.xattrs.as_slice() } else { &[] };
+        row.set_meta(meta.mode, (meta.uid, meta.gid), meta.mtime, xattrs);
         row.size = size;
         row
     }

@@ -176,6 +176,8 @@ impl Staging {
         self.check_name()?;
         if let Some(replaced) = self.replaced.take() {
             self.exchange(&replaced)?;
+            // Private and locked, it is what the next run removes if this one is killed now.
+            let _ = rustix::fs::fchmod(&replaced, Mode::RWXU);
             self.hold.take().into_iter().for_each(Hold::keep);
             // The next run may replace the result while this one removes what was there before.
             let _ = flock(&self.root, FlockOperation::Unlock);
@@ -222,8 +224,6 @@ impl Staging {
     /// Removes the directory that was replaced, which has the temporary name now; by its descriptor, so that whatever
     /// else may have taken the name goes only if it is empty.
     fn remove_replaced(&self, replaced: &OwnedFd) -> Option<PathBuf> {
-        // Locked and private, it is what the next run removes if this one is killed now.
-        let _ = rustix::fs::fchmod(replaced, Mode::RWXU);
         let removed = clear(replaced.as_fd()).and_then(|()| {
             unlinkat(&self.parent, &self.temporary, AtFlags::REMOVEDIR)
                 .map_err(|problem| At { path: Vec::new(), problem })

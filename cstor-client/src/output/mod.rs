@@ -69,12 +69,16 @@ fn make_named(
             }
             made => made?,
         };
-        if hold(&made) && leads_to(parent, &temporary, made.as_fd())? {
-            return Ok((temporary, made));
+        match hold(&made).then(|| leads_to(parent, &temporary, made.as_fd())) {
+            Some(Ok(true)) => return Ok((temporary, made)),
+            Some(Ok(false)) | None => last = Errno::BUSY,
+            Some(Err(errno)) => {
+                let _ = unlinkat(parent, &temporary, removal);
+                return Err(errno);
+            }
         }
         // If it is still there, somebody keeps the lock of it.
         let _ = unlinkat(parent, &temporary, removal);
-        last = Errno::BUSY;
     }
     Err(last)
 }
