@@ -275,12 +275,12 @@ fn what_can_be_removed_is_replaced() {
             ..ROW
         },
         Row {
-            name: "a tree 3,000 names deep",
+            name: "a tree 1,500 names deep",
             before: |t| {
                 made(&t.dest);
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 let mut here = rustix::fs::open(&t.dest, flags, Mode::empty()).expect("a directory");
-                for _ in 0..3_000 {
+                for _ in 0..1_500 {
                     for name in ["a-name-of-twenty-byte", "b"] {
                         mkdirat(&here, name, Mode::RWXU).expect("a directory");
                         rustix::fs::chownat(&here, name, Some(owner_of(t)), None, AtFlags::empty()).expect("an owner");
