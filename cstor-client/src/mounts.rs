@@ -115,7 +115,9 @@ impl Mounts {
     /// removes and renames none of them, through any other mount either.
     pub(crate) fn points_in<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = Vec<u8>> + 'a {
         let points = self.0.values().filter_map(|mount| self.place_of_point(mount));
-        points.filter_map(|point| Some(below(&point.path, &place.path)?.to_vec()).filter(|_| point.device == place.device))
+        points.filter_map(|point| {
+            Some(below(&point.path, &place.path)?.to_vec()).filter(|_| point.device == place.device)
+        })
     }
 
     /// These places, and all that is mounted in them, with the number of the place that it belongs to.
@@ -172,7 +174,10 @@ impl Mount {
     /// Where in the file system a path lies that leads through this mount.
     fn place(&self, path: &[u8]) -> Option<Place> {
         let rest = below(path, &self.point)?;
-        Some(Place { device: self.device, path: if rest.is_empty() { self.root.clone() } else { child(&self.root, rest) } })
+        Some(Place {
+            device: self.device,
+            path: if rest.is_empty() { self.root.clone() } else { child(&self.root, rest) },
+        })
     }
 }
 
@@ -195,7 +200,8 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {
-        let digits = after.get(..3).filter(|digits| first == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
+        let digits =
+            after.get(..3).filter(|digits| first == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
         let value = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         bytes.push(value.unwrap_or(first));
         rest = if value.is_some() { after.get(3..).unwrap_or_default() } else { after };
@@ -254,7 +260,8 @@ mod tests {
 
     #[test]
     fn places_end_at_a_slash() {
-        let rows = [("/a/b", "/a", true), ("/a", "/a", true), ("/ab", "/a", false), ("/a", "/", true), ("/a", "/a/b", false)];
+        let rows =
+            [("/a/b", "/a", true), ("/a", "/a", true), ("/ab", "/a", false), ("/a", "/", true), ("/a", "/a/b", false)];
         for (path, top, expected) in rows {
             assert_eq!(place((1, 1), path).lies_in(&place((1, 1), top)), expected, "{path} {top}");
             assert!(!place((1, 1), path).lies_in(&place((1, 2), top)));

@@ -63,7 +63,10 @@ const WAYS: &[Way] = &[
     way("a path that comes back", "out/../store/new", "lies in"),
     Way { prepare: |t| link(t, "../store", "out/link"), ..way("a link to the root", "out/link/new", "lies in") },
     Way { prepare: |t| link(t, "../DIFF", "out/link"), ..way("a link to a layer", "out/link/new", "lies in") },
-    Way { prepare: |t| link(t, "../..", "out/canary/up"), ..way("a link to what holds it", "out/canary/up/store", "is") },
+    Way {
+        prepare: |t| link(t, "../..", "out/canary/up"),
+        ..way("a link to what holds it", "out/canary/up/store", "is")
+    },
     Way {
         prepare: |t| {
             make(t, "volumes");
@@ -76,7 +79,12 @@ const WAYS: &[Way] = &[
     mounted("a bind mount of what lies below", "mount --bind store/overlay out/else", "out/else/new", "lies in"),
     mounted("a bind mount of a layer", "mount --bind DIFF out/else", "out/else/new", "lies in"),
     mounted("a bind mount of a layer itself", "mount --bind DIFF out/else", "out/else", "lies in"),
-    mounted("a bind mount of a bind mount", "mount --bind DIFF out/else; mount --bind out/else out/canary", "out/canary/new", "lies in"),
+    mounted(
+        "a bind mount of a bind mount",
+        "mount --bind DIFF out/else; mount --bind out/else out/canary",
+        "out/canary/new",
+        "lies in",
+    ),
     mounted("a bind mount of what holds the store", "mount --bind . out/else", "out/else", "holds"),
     mounted("a name with a blank", "mount --bind DIFF 'out/else/a b'", "out/else/a b/new", "lies in"),
     mounted("what is mounted in the store", "mount --bind out/canary store/volumes", "out/canary/new", "lies in"),
@@ -123,7 +131,9 @@ fn all(trial: &Trial) -> BTreeMap<String, String> {
 fn refused(trial: &Trial, mounts: &str, arguments: &[&str], says: &str) -> Verdict<Outcome> {
     let before = all(trial);
     let outcome = trial.start_in(mounts, arguments).finish().map_err(|error| format!("{arguments:?}: {error}"))?;
-    outcome.is_refusal(&[10], &["a directory of a container store"]).map_err(|error| format!("{arguments:?}: {error}"))?;
+    outcome
+        .is_refusal(&[10], &["a directory of a container store"])
+        .map_err(|error| format!("{arguments:?}: {error}"))?;
     if !outcome.stderr.contains(&format!(": {says} ")) {
         return Err(format!("{arguments:?}: does not say `{says}`: {}", outcome.stderr));
     }
@@ -182,7 +192,18 @@ fn replacing_never_takes_the_store_away() {
             trial.settle();
             let name = trial.dir().file_name().and_then(|name| name.to_str()).ok_or("no name")?;
             let to = to.replace("NAME", name);
-            refused(&trial, "", &["--root", "store", "extract", "--replace", IMAGE, &to], if to == "store" { "is" } else if to.contains("overlay") { "lies in" } else { "holds" })?;
+            refused(
+                &trial,
+                "",
+                &["--root", "store", "extract", "--replace", IMAGE, &to],
+                if to == "store" {
+                    "is"
+                } else if to.contains("overlay") {
+                    "lies in"
+                } else {
+                    "holds"
+                },
+            )?;
             trial.run(&["image", "list"])?.is_success()
         },
     );

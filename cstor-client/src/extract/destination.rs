@@ -284,9 +284,7 @@ fn refuse_mounts(parent: &Dir, path: &Path, name: &[u8]) -> Result<(), ExtractEr
 
 /// Opens what is to be replaced, keeps others from replacing it too, and looks whether it can be removed.
 fn open_replaced(parent: &Dir, path: &Path, name: &[u8]) -> Result<OwnedFd, ExtractError> {
-    let failed = |action| {
-        move |errno| ExtractError::destination(path.as_os_str().as_encoded_bytes(), action, errno)
-    };
+    let failed = |action| move |errno| ExtractError::destination(path.as_os_str().as_encoded_bytes(), action, errno);
     let opened = open_dir(parent.as_fd(), name).map_err(failed("look at the destination"))?;
     // Not every file system has locks of directories: what was exchanged is compared in any case.
     if let Err(Errno::WOULDBLOCK) = flock(&opened, FlockOperation::NonBlockingLockExclusive) {

@@ -12,8 +12,9 @@ use rustix::process::geteuid;
 use super::descent::{At, Step, Visit, descend};
 use super::destination::{CONFINED, open_dir};
 
-/// How often directories may be found full again that were empty, before it is given up: somebody fills them.
-const MAX_REFILLED: u32 = 100;
+/// How often directories may not be empty when they are left, before it is given up: some file systems pass over names
+/// where others were removed, but this often somebody fills them.
+const MAX_REFILLED: u32 = 1 << 20;
 
 /// Removes everything in a directory.
 pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), At<Errno>> {

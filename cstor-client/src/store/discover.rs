@@ -101,10 +101,15 @@ pub(super) fn locate() -> Result<Settings, StoreError> {
 /// understood it is the default place: what depends on it is not the reading of a store.
 pub(super) fn locations() -> Vec<Location> {
     match Discovery::of_this_process() {
-        Ok(found) => [Some(&found.settings), found.other.as_ref()].into_iter().flatten().map(Settings::location).collect(),
+        Ok(found) => {
+            [Some(&found.settings), found.other.as_ref()].into_iter().flatten().map(Settings::location).collect()
+        }
         Err(error) => {
             tracing::debug!(%error, "podman's own store is taken to be at its default place");
-            Settings::of(&Table::default(), &User::new(&Process)).map(|settings| settings.location()).into_iter().collect()
+            Settings::of(&Table::default(), &User::new(&Process))
+                .map(|settings| settings.location())
+                .into_iter()
+                .collect()
         }
     }
 }

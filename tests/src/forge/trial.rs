@@ -129,7 +129,10 @@ impl Trial {
 
     /// Starts `cstor --root STORE ARGUMENTS`. There is no podman on its PATH, so no helper can come to its aid.
     pub fn start(&self, arguments: &[&str]) -> Run {
-        self.start_in("", &[&["--root", self.store.root.to_str().expect("a UTF-8 temporary directory")], arguments].concat())
+        self.start_in(
+            "",
+            &[&["--root", self.store.root.to_str().expect("a UTF-8 temporary directory")], arguments].concat(),
+        )
     }
 
     /// Starts `cstor ARGUMENTS`, and where there is a script of mounts, in a mount namespace of its own that root has
@@ -144,7 +147,8 @@ impl Trial {
             "" => Command::new(program),
             mounts => {
                 let mut command = Command::new("/usr/bin/unshare");
-                let script = format!("set -e; was=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin; {mounts}\nPATH=$was exec \"$@\"");
+                let script =
+                    format!("set -e; was=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin; {mounts}\nPATH=$was exec \"$@\"");
                 command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script, "sh"]);
                 if is_plain {
                     let user = PLAIN.to_string();
