@@ -198,11 +198,8 @@ fn what_cannot_be_removed_is_refused_before_anything_is_placed() {
             (row.after)(&trial);
             let out = trial.dir().join("out");
             let before = seal(&out);
-            // What is mounted is gone with the run: it is listed before and after.
-            let list = "ls -lRi --time-style=full-iso out >before;";
-            let mounts = if row.mounts.is_empty() { String::new() } else { format!("{}; {list}", row.mounts) };
             let arguments = ["--root", "store", "extract", "--replace", IMAGE, "out/dest"];
-            let outcome = trial.start_in(&mounts, &arguments).finish()?;
+            let outcome = trial.start_in(row.mounts, &arguments).finish()?;
             outcome.is_refusal(&[10], &[row.names])?;
             if !outcome.stderr.contains(row.says) {
                 return Err(format!("does not say `{}`: {}", row.says, outcome.stderr));
@@ -275,16 +272,16 @@ fn what_can_be_removed_is_replaced() {
             ..ROW
         },
         Row {
-            name: "a tree 1,500 names deep",
+            // With the sandbox, Landlock climbs to the top for each file: depth times depth.
+            name: "a tree 3,000 names deep",
             before: |t| {
                 made(&t.dest);
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 let mut here = rustix::fs::open(&t.dest, flags, Mode::empty()).expect("a directory");
-                for _ in 0..1_500 {
-                    for name in ["a-name-of-twenty-byte", "b"] {
-                        mkdirat(&here, name, Mode::RWXU).expect("a directory");
-                        rustix::fs::chownat(&here, name, Some(owner_of(t)), None, AtFlags::empty()).expect("an owner");
-                    }
+                for _ in 0..3_000 {
+                    let name = "a-name-of-twenty-byte";
+                    mkdirat(&here, name, Mode::RWXU).expect("a directory");
+                    rustix::fs::chownat(&here, name, Some(owner_of(t)), None, AtFlags::empty()).expect("an owner");
                     symlinkat("nowhere", &here, "l").expect("a link");
                     here = openat(&here, "a-name-of-twenty-byte", flags, Mode::empty()).expect("a directory");
                 }
@@ -312,7 +309,8 @@ fn what_can_be_removed_is_replaced() {
             }
             (row.after)(&trial);
             let mounts = row.mounts.replace("OWNER", &owner_of(&trial).as_raw().to_string());
-            let arguments = ["--root", "store", "extract", "--replace", IMAGE, "out/dest"];
+            let mut arguments = vec!["--root", "store", "extract", "--replace", IMAGE, "out/dest"];
+            arguments.extend(deep.then_some("--no-sandbox"));
             let outcome = trial.start_in(&mounts, &arguments).finish()?;
             outcome.is_success()?;
             if outcome.stderr.contains("could not be removed") {

@@ -260,3 +260,43 @@ fn is_out_of_reach(errno: Errno) -> bool {
 fn unseen(path: &Path) -> impl Fn(Errno) -> StoreError {
     move |errno| StoreError::Unseen { path: path.into(), source: errno.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{mkdirat, symlinkat};
+
+    /// Where there is no table of mounts, devices and inodes alone tell.
+    #[test]
+    fn devices_and_inodes_show_what_overlaps() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = openat(CWD, dir.path(), LOOKUP, Mode::empty()).unwrap();
+        for path in ["st", "st/overlay", "out"] {
+            mkdirat(&top, path, Mode::RWXU).unwrap();
+        }
+        symlinkat("../st", &top, "out/link").unwrap();
+        symlinkat("../st/overlay", &top, "out/inside").unwrap();
+        let part = openat(CWD, dir.path().join("st"), LOOKUP, Mode::empty()).unwrap();
+        let part = way_up(part.as_fd()).unwrap();
+        let own = dir.path().file_name().unwrap();
+        let rows: &[(&str, &OsStr, Option<Overlap>)] = &[
+            ("", OsStr::new("st"), Some(Overlap::Is)),
+            ("out", OsStr::new("link"), Some(Overlap::Is)),
+            ("st", OsStr::new("new"), Some(Overlap::LiesIn)),
+            ("st", OsStr::new("overlay"), Some(Overlap::LiesIn)),
+            ("st/overlay", OsStr::new("new"), Some(Overlap::LiesIn)),
+            ("out/link", OsStr::new("new"), Some(Overlap::LiesIn)),
+            ("out", OsStr::new("inside"), Some(Overlap::LiesIn)),
+            ("..", own, Some(Overlap::Holds)),
+            ("out/../..", own, Some(Overlap::Holds)),
+            ("", OsStr::new("st2"), None),
+            ("", OsStr::new("out"), None),
+            ("out", OsStr::new("new"), None),
+        ];
+        for (above, name, expected) in rows {
+            let above = openat(CWD, dir.path().join(above), LOOKUP, Mode::empty()).unwrap();
+            let site = Site::find(above.as_fd(), Some(name), &Mounts::default()).unwrap();
+            assert_eq!(site.overlap(&part), *expected, "{name:?}");
+        }
+    }
+}
