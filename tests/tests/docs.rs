@@ -1,5 +1,5 @@
-//! What the documents say of the code: that each test which they name is there, and that each cell of the matrix of
-//! compatibility names one or says that there is none. It does not judge whether the test is a good one.
+//! What the documents say of the code: that each test which they name is there, that each claim about security names one,
+//! and that each cell of the matrix of compatibility names one or says that there is none. It does not judge whether the test is a good one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn is_test(file: &str, function: &str) {
 
 #[test]
 fn tests_named_in_documents_exist() {
-    for (name, at_least) in [("known-attacks.md", 20), ("compatibility.md", 40)] {
+    for (name, at_least) in [("known-attacks.md", 20), ("security.md", 30), ("compatibility.md", 40)] {
         let text = document(name);
         let named = tests(&text);
         assert!(named.len() > at_least, "{name}: {}", named.len());
@@ -62,4 +62,38 @@ fn every_cell_of_the_matrix_names_a_test_or_says_that_there_is_none() {
         }
     }
     assert!(cells > 60, "{cells}");
+}
+
+/// The rows of all tables whose last column is headed `test`, as cells.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let mut rows = Vec::new();
+    let mut within = false;
+    for line in text.lines() {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        within = line.starts_with('|') && (within || cells.last() == Some(&"test"));
+        if within && cells.last() != Some(&"test") && !line.starts_with("|--") {
+            rows.push(cells);
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_claim_names_a_test() {
+    for (name, at_least) in [("known-attacks.md", 20), ("security.md", 25)] {
+        let text = document(name);
+        let rows = rows(&text);
+        assert!(rows.len() >= at_least, "{name}: {}", rows.len());
+        for row in rows {
+            assert!(row.last().is_some_and(|cell| !tests(cell).is_empty()), "{name}: no test: {row:?}");
+        }
+    }
+    // Every section of what is claimed is in the table: a new one needs a test too.
+    let text = document("security.md");
+    let (claims, table) = text.split_once("\n## What proves it\n").unwrap();
+    for heading in claims.lines().filter_map(|line| line.strip_prefix("## ")).skip(1) {
+        let kept = |char: &char| char.is_alphanumeric() || matches!(char, ' ' | '-');
+        let anchor: String = heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-");
+        assert!(table.contains(&format!("](#{anchor})")), "{heading}: no row links to #{anchor}");
+    }
 }

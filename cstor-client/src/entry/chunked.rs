@@ -372,6 +372,17 @@ mod tests {
         assert_eq!(members[4].header.kind, Kind::CharDevice { major: 1, minor: 3 });
     }
 
+    /// containers/storage writes the mode of the tar header; what the kernel adds for the kind is not the mode's.
+    #[test]
+    fn set_id_and_sticky_bits_are_kept() {
+        for (mode, kept) in
+            [(0o4755, 0o4755), (0o2755, 0o2755), (0o1777, 0o1777), (0o7777, 0o7777), (0o104_711, 0o4711)]
+        {
+            let members = members(&format!(r#"{{"type":"reg","name":"su","mode":{mode}}}"#)).unwrap();
+            assert_eq!(members[0].header.mode, kept, "{mode:o}");
+        }
+    }
+
     #[test]
     fn damaged_rows_are_errors() {
         type Expected = fn(&ChunkedError) -> bool;

@@ -122,6 +122,9 @@ mod tests {
             (b"22 GNU.sparse.size=10\n", Some(PaxMap::Records(Vec::new()))),
             (b"23 GNU.sparse.offset=4\n25 GNU.sparse.numbytes=5\n", Some(PaxMap::Records(extents(&[(4, 5)])))),
             (b"25 GNU.sparse.numbytes=5\n23 GNU.sparse.offset=4\n", None),
+            // An even number of records, so that only their order gives them away.
+            (b"25 GNU.sparse.numbytes=5\n25 GNU.sparse.numbytes=5\n", None),
+            (b"23 GNU.sparse.offset=4\n23 GNU.sparse.offset=4\n", None),
         ];
         for (records, map) in table {
             assert_eq!(&pax(records), map, "{records:?}");

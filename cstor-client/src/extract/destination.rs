@@ -124,11 +124,14 @@ impl Staging {
         }
     }
 
-    /// Default ACLs and the set-group-id bit of the parent would change every mode and group below.
+    /// Default ACLs and the set-group-id bit of the parent would change every mode and group below. What is made in a
+    /// directory with a default ACL has an access ACL of its own too (acl(5), "Object creation and default ACLs").
     fn shed_inheritance(&self) -> Result<(), Errno> {
-        match fremovexattr(&self.root, "system.posix_acl_default") {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno),
+        for acl in ["system.posix_acl_default", "system.posix_acl_access"] {
+            match fremovexattr(&self.root, acl) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno),
+            }
         }
         let stat = fstat(&self.root)?;
         if stat.st_gid != getegid().as_raw() || stat.st_mode & 0o2000 != 0 {

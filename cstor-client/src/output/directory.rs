@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::make_named;
 use super::remains::remove_dead;
@@ -22,8 +23,16 @@ pub(crate) fn make_private(parent: BorrowedFd<'_>, base: &OsStr) -> Result<(OsSt
         if opened.is_err() {
             let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
         }
-        opened
+        opened.and_then(|opened| check_owner(&opened).map(|()| opened))
     })
+}
+
+/// Where others may write to the parent, they can put a directory of their own in place of the one that was made, before
+/// it is opened, and then reach everything that root makes in it. Only root is held to this: some network file systems
+/// give every file to one user, and what a plain user makes there is nobody else's danger.
+fn check_owner(opened: &OwnedFd) -> Result<(), Errno> {
+    let is_own = fstat(opened)?.st_uid == geteuid().as_raw();
+    if is_own || !geteuid().is_root() { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// A new directory in the making, in a private one beside its place. Its mode and its ACL are those that any new

@@ -35,7 +35,7 @@ const MEMORY_LIMIT: u64 = 300 << 10;
 const HASHED: u64 = 64 << 20;
 
 /// Who a plain user is when root runs the tests: an id without an account, a subuid range or a podman.
-const PLAIN: u32 = 64_321;
+pub const PLAIN: u32 = 64_321;
 
 /// Who runs `cstor` and owns the store.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -57,4 +57,12 @@ mod tests {
         assert!(peer.is_same_user());
         assert_eq!(peer.descriptor_limit(), Some(crate::descriptors::descriptor_limit()));
     }
+
+    #[test]
+    fn every_other_user_is_another_one_and_root_too() {
+        let own = geteuid().as_raw();
+        for uid in [0, 1, own.wrapping_add(1), own ^ 0x1_0000, u32::MAX] {
+            assert_eq!(Peer { uid, pid: 0 }.is_same_user(), uid == own, "{uid}");
+        }
+    }
 }
