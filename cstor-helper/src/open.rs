@@ -169,6 +169,7 @@ fn refusal(errno: Errno) -> Refusal {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, clippy::type_complexity, reason = "a test makes its trees by path")]
 mod tests {
     use super::*;
     use rustix::fs::{FileType, inotify, mkdirat, mknodat, open, symlinkat};

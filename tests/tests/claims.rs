@@ -532,7 +532,7 @@ fn a_socket_that_is_open_to_all_serves_its_own_user_alone() {
     let path = place.dir.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-    let stop = std::sync::Arc::<AtomicBool>::default();
+    let stop = cstor_client::interrupt::Interrupt::new();
     let server = Server::new(&Storage::open(&place.store.root).unwrap()).interrupt(stop.clone());
     let serving = thread::spawn(move || server.serve(listener));
     let heard = |plain: bool| {
@@ -566,7 +566,7 @@ fn a_socket_that_is_open_to_all_serves_its_own_user_alone() {
     } else {
         skip("to connect as another user takes root");
     }
-    stop.store(true, Ordering::Relaxed);
+    stop.raise();
     serving.join().unwrap().unwrap();
 }
 
