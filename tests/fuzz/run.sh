@@ -37,7 +37,7 @@ fuzz() {
   # read.
   ulimit -v 1572864
   "target/$triple/release/$1" -max_total_time="$seconds" -max_len=16384 -len_control=10 -timeout=10 -rss_limit_mb=512 \
-    -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 -artifact_prefix="target/artifacts/$1-" \
+    -malloc_limit_mb=256 -print_final_stats=1 -print_funcs=0 -verbosity=0 -artifact_prefix="target/artifacts/$1-" \
     "target/corpus/$1" "corpus/$1" >"target/logs/$1" 2>&1
 }
 

@@ -480,6 +480,7 @@ fn streams() -> Vec<Named> {
         named("misplaced", behind(0, &stream(&[Ok(&of_file[..100]), Err(2)]))),
         named("first", behind(0, &stream(&[Err(2)]))),
         named("no_such_file", behind(0, &9i64.to_le_bytes())),
+        named("one_too_many", behind(0, &5i64.to_le_bytes())),
         named("large_number", behind(0, &(1i64 << 32).to_le_bytes())),
         named("lowest", behind(0, &i64::MIN.to_le_bytes())),
         named("long_chunk", behind(0, &(-(256i64 << 20) - 1).to_le_bytes())),
