@@ -2,6 +2,7 @@
 //! right code and nothing left; what is ordinary is not refused.
 
 use cstor_client::{ErrorKind, Storage};
+use cstor_tests::forge::split::number;
 use cstor_tests::forge::trial::table;
 use cstor_tests::forge::{Line, Member, Store, Subject, Trial, dir, hard_link, symlink, whiteout};
 
@@ -186,6 +187,7 @@ fn check(row: &Row) {
         trial.store.lines(0, |lines| {
             let empty = vec![0; 1 << 20];
             lines.splice(0..0, (0..row.segments >> 20).map(|_| Line::segment(&empty)));
+            number(lines);
         });
     }
     let outcome = trial.run(row.arguments).unwrap_or_else(|error| panic!("{}: {error}", row.name));

@@ -84,7 +84,7 @@ fn written(run: &Run, below: &Path) -> u64 {
     let sizes = entries.filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
         let metadata = fs::metadata(entry.path()).ok()?;
-        (target.starts_with(below) && metadata.is_file()).then(|| metadata.len())
+        (target.starts_with(below) && metadata.is_file()).then_some(metadata.len())
     });
     sizes.max().unwrap_or(0)
 }
@@ -367,7 +367,8 @@ fn a_blob_that_disappears_is_written_again() {
 /// An error after the first blobs have their names.
 #[test]
 fn a_layout_with_a_damaged_index_gets_nothing() {
-    let damages: [(&str, fn(&Path)); 3] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 3] = [
         ("not JSON", |index| fs::write(index, "{").unwrap()),
         ("no list", |index| fs::write(index, r#"{"schemaVersion":2,"manifests":{}}"#).unwrap()),
         ("a directory", |index| {
@@ -608,7 +609,8 @@ fn acl() -> Vec<u8> {
 
 #[test]
 fn only_what_is_certainly_its_own_goes() {
-    let runs: [(&str, fn(&Trial) -> Vec<String>); 4] = [
+    type Words = fn(&Trial) -> Vec<String>;
+    let runs: [(&str, Words); 4] = [
         ("extract", |t| owned(["extract", IMAGE, &dest(t)])),
         ("export", |t| owned(["image", "export", IMAGE, "-o", &dest(t)])),
         ("layout", |t| owned(["image", "copy", IMAGE, &format!("oci:{}", dest(t))])),

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 const IMAGE: &str = "localhost/signalled:1";
 const SIGNALS: [(Signal, i32); 3] = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)];
 /// How long a command may go on: 0.2 s are for itself, the rest is for what else the machine does.
-const AT_ONCE: Duration = Duration::from_millis(700);
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Many headers to read, and a file that takes time to copy.
 fn store() -> Store {
-    let many = (0..60_000).map(|number| dir(format!("d{number}")).absent());
-    Store::stack(IMAGE, [many.chain([file("large", vec![7; 64 << 20])]).collect::<Vec<_>>()])
+    let many = (0..20_000).map(|number| dir(format!("d{number}")).absent());
+    Store::stack(IMAGE, [many.chain([file("large", vec![7; 32 << 20])]).collect::<Vec<_>>()])
 }
 
 /// What is beside the destination when nothing is left.
