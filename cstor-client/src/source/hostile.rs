@@ -24,6 +24,7 @@ use super::patience::Patience;
 use super::proxied::ask_in_batches;
 use super::{OpenedFile, SourceError};
 use crate::error::ErrorKind;
+use crate::interrupt::Interrupt;
 
 /// Long enough for a loaded machine to answer, short enough for a test to wait out.
 const SOON: Duration = Duration::from_millis(400);
@@ -443,4 +444,27 @@ fn descriptors_that_do_not_fit_are_asked_for_again() {
     let ended = alone.args(["--exact", name, "--ignored", "--test-threads=1"]).env(ALONE, "1").output().unwrap();
     assert!(ended.status.success(), "{}", ended.stdout.escape_ascii());
     assert!(ended.stdout.windows(8).any(|part| part == b"1 passed"), "{}", ended.stdout.escape_ascii());
+}
+
+/// An interrupt is looked at for every answer that is awaited.
+#[test]
+fn every_message_is_a_moment_to_stop() {
+    const MESSAGES: u64 = 50;
+    let (ours, theirs) = Channel::pair().unwrap();
+    let mut theirs = Channel::from_fd(theirs).unwrap();
+    let interrupt = Interrupt::new();
+    let mut helper = HelperProcess::over(Conversation::over(ours, PATIENCE, &interrupt), PATIENCE);
+    let peer = thread::spawn(move || {
+        while matches!(theirs.receive::<Request>(0), Ok((Request::CloseLayer { .. }, _))) {
+            theirs.send(&Reply::Closed, &[]).unwrap();
+        }
+    });
+    for _ in 0..MESSAGES {
+        helper.ask_close_layer(LayerHandle(0)).unwrap();
+    }
+    assert!(interrupt.looks() >= MESSAGES, "{} looks", interrupt.looks());
+    interrupt.raise();
+    assert!(matches!(helper.ask_close_layer(LayerHandle(0)), Err(SourceError::Interrupted(_))));
+    drop(helper);
+    peer.join().unwrap();
 }
