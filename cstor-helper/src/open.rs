@@ -169,8 +169,9 @@ fn refusal(errno: Errno) -> Refusal {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, clippy::type_complexity, reason = "a test makes its trees by path")]
 mod tests {
+    #![allow(clippy::disallowed_methods, clippy::type_complexity, reason = "a test makes its trees by path")]
+
     use super::*;
     use rustix::fs::{FileType, inotify, mkdirat, mknodat, open, symlinkat};
     use std::os::unix::fs::MetadataExt;

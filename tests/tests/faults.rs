@@ -231,8 +231,8 @@ fn suffer(fault: &Fault, expected: &BTreeMap<String, String>) -> Verdict<(Became
         return Err(format!("exit code {}, {errors} error lines: {said}", ended.code));
     }
     let mut after = names();
-    // Where a call that removes fails, what it was to remove stays, and is named.
-    let removes = command.occupied || fault.when.ends_with('+');
+    // Where a call that removes fails, what it was to remove stays, and is named; a result that is complete stays one.
+    let removes = command.occupied || fault.when.ends_with('+') || ended.code == 0;
     after.retain(|name| !(removes && name.contains(".cstor-") && said.contains(name.as_str())));
     let found = result(&trial.dest);
     let whole = found == *expected;
