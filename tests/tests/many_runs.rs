@@ -69,9 +69,10 @@ fn a_client_killed_at_any_moment_harms_nothing() {
                 must(&mut extraction(&[], "out"));
             }
             fs::remove_dir_all(scratch.path().join("out")).unwrap();
-            names.iter().filter(|name| *name != "out").for_each(|name| {
-                fs::remove_dir_all(scratch.path().join(name)).unwrap();
-            });
+            let left = lab.names_in(scratch.path());
+            // Whoever is killed when the directory has its last mode leaves one that is only named (docs/cli.md).
+            assert!(left.is_empty() || ["utimensat", "renameat2"].contains(&call), "{what}: {left:?} is left");
+            left.iter().for_each(|name| fs::remove_dir_all(scratch.path().join(name)).unwrap());
         }
     }
     assert!(killed > 30, "only {killed} were killed");
