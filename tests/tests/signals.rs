@@ -30,7 +30,8 @@ fn beside(trial: &Trial) -> Vec<String> {
 }
 
 fn started(trial: &Trial, words: &[&str], stdout: Stdio) -> Child {
-    let mut command: Command = trial.command_through(&[], words);
+    // nohup(1) around the tests would have SIGHUP ignored.
+    let mut command: Command = trial.command_through(&["/usr/bin/env", "--default-signal=HUP"], words);
     command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
 }
 
