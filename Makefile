@@ -14,6 +14,8 @@ test:
 	tests/lab.sh run cargo test --workspace --no-fail-fast
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) test-as-plain-user; fi
 
+# Skipped: with few descriptors the kernel lets only root have so many in flight (ETOOMANYREFS, net/unix/scm.c).
 test-as-plain-user:
 	cargo test -p cstor-proto -p cstor-helper -p cstor-client --lib --bins --no-fail-fast \
-	  --config 'target."cfg(unix)".runner = "$(CURDIR)/tests/plain.sh"'
+	  --config 'target."cfg(unix)".runner = "$(CURDIR)/tests/plain.sh"' \
+	  -- --skip descriptors_that_do_not_fit_are_asked_for_again
