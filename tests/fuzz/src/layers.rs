@@ -47,7 +47,10 @@ const WORDS: [&[u8]; 32] = [
 const MODES: [u32; 8] = [0o755, 0o644, 0o700, 0o4755, 0, 0o1777, 0o555, 0o2711];
 /// Layers of one input, and members of all of them: more takes time and finds nothing else.
 const MAX_LAYERS: usize = 4;
-const MAX_MEMBERS: usize = 128;
+const MAX_MEMBERS: usize = 64;
+/// Words of one input that are repetitions: enough for 41 links and little more, since the reference makes a real
+/// directory of each.
+const MAX_REPEATED: usize = 128;
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub struct Member {
 /// The layers that an input describes, the base first.
 pub fn decode(bytes: &[u8]) -> Vec<Vec<Member>> {
     let mut input = Input(bytes);
-    let (mut layers, mut number) = (vec![Vec::new()], 0);
+    let (mut layers, mut number, mut repeated) = (vec![Vec::new()], 0, 0);
     while let Some(head) = input.byte() {
         if head & 7 == 7 {
             if layers.len() == MAX_LAYERS {
@@ -84,8 +87,8 @@ pub fn decode(bytes: &[u8]) -> Vec<Vec<Member>> {
             continue;
         }
         let lengths = input.byte().unwrap_or_default();
-        let name = words(&mut input, lengths & 15);
-        let target = words(&mut input, lengths >> 4);
+        let name = words(&mut input, lengths & 15, &mut repeated);
+        let target = words(&mut input, lengths >> 4, &mut repeated);
         // The kernel knows no empty target; `entry/` refuses it.
         let link = if target.is_empty() { b"/".to_vec() } else { target.clone() };
         let what = match head & 7 {
@@ -107,7 +110,7 @@ pub fn decode(bytes: &[u8]) -> Vec<Vec<Member>> {
     layers
 }
 
-fn words(input: &mut Input<'_>, count: u8) -> Vec<u8> {
+fn words(input: &mut Input<'_>, count: u8, repeated: &mut usize) -> Vec<u8> {
     let mut words: Vec<&[u8]> = Vec::new();
     for &byte in input.take(count.into()) {
         let times = match byte >> 5 {
@@ -115,6 +118,8 @@ fn words(input: &mut Input<'_>, count: u8) -> Vec<u8> {
             6 => 12,
             _ => 1,
         };
+        let times = if *repeated + times > MAX_REPEATED { 1 } else { times };
+        *repeated += times - 1;
         words.extend(std::iter::repeat_n(WORDS[usize::from(byte & 31)], times));
     }
     words.join(&b'/')
