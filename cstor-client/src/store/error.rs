@@ -10,6 +10,7 @@ use crate::account::NoMemory;
 use crate::digest::{Digest, ImageId, InvalidDigest};
 use crate::error::{ErrorKind, kind_of_io};
 use crate::interrupt::Interrupted;
+use crate::store::settings::Origin;
 
 /// A store could not be found, opened or read, or does not hold what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,15 @@ pub enum StoreError {
         path: PathBuf,
         /// Where.
         source: toml::de::Error,
+    },
+    /// The configured root is no absolute path, so that it would be another store in each working directory. podman
+    /// refuses it as well.
+    #[error("{origin}: the root of the store is no absolute path: {:?}", path.display())]
+    RelativeRoot {
+        /// The path, its variables replaced.
+        path: PathBuf,
+        /// Who says so.
+        origin: Origin,
     },
     /// There is no directory at the root.
     #[error("{}: no container store here", path.display())]
@@ -383,7 +393,9 @@ impl StoreError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            StoreError::NoHome { .. } | StoreError::ConfSyntax { .. } => ErrorKind::Failure,
+            StoreError::NoHome { .. } | StoreError::ConfSyntax { .. } | StoreError::RelativeRoot { .. } => {
+                ErrorKind::Failure
+            }
             StoreError::ConfRead { source, .. } | StoreError::Open { source, .. } => kind_of_io(source),
             StoreError::ConfMissing { .. }
             | StoreError::NoStore { .. }
@@ -444,7 +456,7 @@ impl StoreError {
             StoreError::NoHome { .. } => "set HOME, or name the store with --root",
             StoreError::ConfMissing { .. } => "correct or unset the environment variable that names it",
             StoreError::ConfRead { .. } => "make it a file that you may read, or name the store with --root",
-            StoreError::ConfSyntax { .. } => "correct it, or name the store with --root",
+            StoreError::ConfSyntax { .. } | StoreError::RelativeRoot { .. } => "correct it, or name the store with --root",
             StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
             StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",

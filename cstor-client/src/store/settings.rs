@@ -108,6 +108,9 @@ impl Settings {
             None if user.rootless() => user.default_root()?,
             None => Setting::new(ROOTFUL_ROOT.into(), Origin::Default),
         };
+        if !root.value.is_absolute() {
+            return Err(StoreError::RelativeRoot { path: root.value, origin: root.origin });
+        }
         let mut settings = Settings::empty(root, path("runroot").unwrap_or_else(|| user.default_run_root()));
         // Taken as it is: only the three roots are expanded (types/options.go).
         settings.image_store =

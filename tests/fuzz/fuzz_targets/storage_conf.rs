@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
         // A dollar and a name can stand for no more than the value of HOME or the number of the user.
         let longest = (rest.len() + 64) * 8;
         assert!(settings.root.value.as_os_str().len() <= longest, "{settings:?}");
-        assert!(!settings.root.value.as_os_str().is_empty(), "{settings:?}");
+        assert!(settings.root.value.is_absolute(), "{settings:?}");
         let lists = settings.additional_image_stores.value.len() + settings.additional_layer_stores.value.len();
         assert!(lists <= rest.len() && settings.options.len() <= rest.len());
         assert!(

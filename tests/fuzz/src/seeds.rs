@@ -673,6 +673,8 @@ fn confs() -> Vec<Named> {
         named("deep", conf(0, 255, &format!("[storage]\na={}", "[".repeat(300)))),
         named("dotted", conf(0, 255, &format!("[storage]\n{}=1", "a.".repeat(300) + "b"))),
         named("expanding", conf(1, 255, &format!("[storage]\ngraphroot='{}'", "$HOME".repeat(100)))),
+        named("expanding_to_nothing", conf(1, 0, "[storage]\ngraphroot='$NONE'\n")),
+        named("relative", conf(0, 255, "[storage]\ngraphroot='store'\n")),
         named("no_toml", conf(0, 255, "[storage")),
         named("driver", conf(16, 16, "overlay2[storage]\ndriver='vfs'\ndriver_priority=['vfs','overlay']\n")),
     ]
@@ -741,6 +743,7 @@ fn messages() -> Vec<Named> {
         named("files_negative", stream(4, 20, r#"{"fds":-1}"#)),
         named("files_surplus", stream(38, 200, r#"{"method":"a"} {"method":"b"}"#)),
         named("error", stream(0, 0, r#"{"error":{"code":-5,"message":"no","data":{"count":7}},"id":1}"#)),
+        named("error_list", stream(0, 0, r#"{"error":[1],"id":1}"#)),
         named("strings", stream(0, 10, r#"{"}":"\"}{[","\\":1}{"method":"\u007b"}"#)),
         named("deep", stream(0, 0, &("{\"a\":".to_owned() + &"[".repeat(40)))),
         named("not_closed", stream(0, 0, r#"{"a":["#)),

@@ -157,3 +157,19 @@ fn a_named_file_that_is_missing_or_damaged_is_an_error() {
         Fake { vars: vec![("CONTAINERS_STORAGE_CONF", "/bad")], files: vec![("/bad", "[storage")], ..Fake::default() };
     assert!(matches!(decide(&around), Err(StoreError::ConfSyntax { .. })));
 }
+
+/// podman 4.3.1: "static directory must be an absolute path".
+#[test]
+fn a_root_that_is_no_absolute_path_is_refused() {
+    let home = ("HOME", "/home/u");
+    for (vars, conf) in [
+        (vec![home], "[storage]\ngraphroot='$NOPE'"),
+        (vec![home], "[storage]\ngraphroot='store'"),
+        (vec![home], "[storage]\nrootless_storage_path='./store'"),
+        (vec![home, ("XDG_DATA_HOME", "data")], ""),
+    ] {
+        let files = vec![("/home/u/.config/containers/storage.conf", conf)];
+        let around = Fake { uid: 1000, vars, files, ..Fake::default() };
+        assert!(matches!(decide(&around), Err(StoreError::RelativeRoot { .. })), "{conf}");
+    }
+}
