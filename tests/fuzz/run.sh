@@ -2,6 +2,7 @@
 # run.sh [SECONDS [TARGET...]]: each fuzz target (all) for so long (15 s), two at a time, with coverage and checked
 # arithmetic, from its corpus in this folder. `run.sh seeds` writes the corpus anew.
 # Needs no cargo-fuzz and no nightly Rust; for a search with sanitizers: cargo fuzz run --fuzz-dir tests/fuzz TARGET.
+# FUZZ_SEED=N makes a run repeatable: CI judges a commit, longer runs search.
 # Nothing is written into the corpus: inputs that reach something new are kept in target/corpus, where the next run
 # goes on, and an input that fails in target/artifacts, and its path is printed.
 set -euo pipefail
@@ -30,6 +31,12 @@ if [ ${#targets[@]} = 0 ]; then
 fi
 build "${targets[@]}"
 
+memory=/dev/shm
+[ -d $memory ] || memory=${TMPDIR:-/tmp}
+TMPDIR=$(mktemp -d "$memory/cstor-fuzz-XXXXXX")
+export TMPDIR
+trap 'chmod -R u+rwx "$TMPDIR" && rm -rf "$TMPDIR"' EXIT
+
 fuzz() {
   mkdir -p "target/corpus/$1" target/artifacts target/logs
   # 512 MiB are more than any of them needs; an input of 10 seconds hangs. libFuzzer sees what is asked for at once only
@@ -37,8 +44,8 @@ fuzz() {
   # read.
   ulimit -v 1572864
   "target/$triple/release/$1" -max_total_time="$seconds" -max_len=16384 -len_control=10 -timeout=10 -rss_limit_mb=512 \
-    -malloc_limit_mb=256 -print_final_stats=1 -print_funcs=0 -verbosity=0 -artifact_prefix="target/artifacts/$1-" \
-    "target/corpus/$1" "corpus/$1" >"target/logs/$1" 2>&1
+    -malloc_limit_mb=256 -print_final_stats=1 -print_funcs=0 -verbosity=0 -seed="${FUZZ_SEED:-0}" \
+    -artifact_prefix="target/artifacts/$1-" "target/corpus/$1" "corpus/$1" >"target/logs/$1" 2>&1
 }
 
 # Two at a time: a runner has two processors, and some targets wait for the kernel.
