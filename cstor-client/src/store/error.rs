@@ -456,7 +456,9 @@ impl StoreError {
             StoreError::NoHome { .. } => "set HOME, or name the store with --root",
             StoreError::ConfMissing { .. } => "correct or unset the environment variable that names it",
             StoreError::ConfRead { .. } => "make it a file that you may read, or name the store with --root",
-            StoreError::ConfSyntax { .. } | StoreError::RelativeRoot { .. } => "correct it, or name the store with --root",
+            StoreError::ConfSyntax { .. } | StoreError::RelativeRoot { .. } => {
+                "correct it, or name the store with --root"
+            }
             StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
             StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
             StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
