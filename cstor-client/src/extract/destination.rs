@@ -79,11 +79,11 @@ impl Staging {
         survey_parent(parent.as_fd()).map_err(|problem| refused(above, At { path: Vec::new(), problem }))?;
         let before = look(&parent, path, name.as_encoded_bytes(), replace)?;
         let replaced = match before {
-            Before::Replaced => Some(open_replaced(&parent, path, name.as_encoded_bytes())?),
+            Before::Replaced => Some(open_replaced(&parent, path, name.as_encoded_bytes(), interrupt)?),
             Before::Nothing | Before::EmptyDir => None,
         };
         let failed = |action| move |errno| ExtractError::destination(shown, action, errno);
-        remove_dead(parent.as_fd(), above, name);
+        remove_dead(parent.as_fd(), above, name, interrupt);
         let hold = Some(interrupt.hold());
         let (temporary, root) = make_private(parent.as_fd(), name).map_err(failed("create a directory beside it"))?;
         let staging = Staging {
@@ -294,14 +294,14 @@ fn refuse_mounts(parent: &Dir, path: &Path, name: &[u8]) -> Result<(), ExtractEr
 }
 
 /// Opens what is to be replaced, keeps others from replacing it too, and looks whether it can be removed.
-fn open_replaced(parent: &Dir, path: &Path, name: &[u8]) -> Result<OwnedFd, ExtractError> {
+fn open_replaced(parent: &Dir, path: &Path, name: &[u8], interrupt: &Interrupt) -> Result<OwnedFd, ExtractError> {
     let failed = |action| move |errno| ExtractError::destination(path.as_os_str().as_encoded_bytes(), action, errno);
     let opened = open_dir(parent.as_fd(), name).map_err(failed("look at the destination"))?;
     // Not every file system has locks of directories: what was exchanged is compared in any case.
     if let Err(Errno::WOULDBLOCK) = flock(&opened, FlockOperation::NonBlockingLockExclusive) {
         return Err(occupied(path, Obstacle::Locked));
     }
-    survey(parent.as_fd(), opened.as_fd()).map_err(|at| refused(path, at))?;
+    survey(parent.as_fd(), opened.as_fd(), interrupt).map_err(|at| refused(path, at))?;
     Ok(opened)
 }
 
@@ -313,6 +313,7 @@ fn refused(top: &Path, At { path, problem }: At<Problem>) -> ExtractError {
     let path = below(top, &path);
     match problem {
         Problem::Obstacle(what) => occupied(&path, what),
+        Problem::Interrupted(interrupted) => interrupted.into(),
         Problem::Unseen(errno) => {
             ExtractError::destination(path.as_os_str().as_encoded_bytes(), "look whether it can be removed", errno)
         }

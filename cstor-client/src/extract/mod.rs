@@ -31,7 +31,7 @@ pub use clone::Reflink;
 pub use error::{ExtractError, Obstacle};
 pub use hook::Reach;
 pub use report::{Losses, Progress, Report, Silent};
-pub(crate) use sweep::empty;
+pub(crate) use sweep::{empty, empty_unless_raised};
 
 use crate::account::Account;
 use crate::chain::Chain;

@@ -18,17 +18,25 @@ use super::descent::{At, Step, Visit, descend};
 use super::destination::open_dir;
 use super::error::Obstacle;
 use super::sweep::is_empty;
+use crate::interrupt::{Interrupt, Interrupted};
 
 /// Why a tree cannot be removed, or why that is not known.
 #[derive(Debug)]
 pub(super) enum Problem {
     Obstacle(Obstacle),
     Unseen(Errno),
+    Interrupted(Interrupted),
 }
 
 impl From<Errno> for Problem {
     fn from(errno: Errno) -> Problem {
         Problem::Unseen(errno)
+    }
+}
+
+impl From<Interrupted> for Problem {
+    fn from(interrupted: Interrupted) -> Problem {
+        Problem::Interrupted(interrupted)
     }
 }
 
@@ -39,8 +47,9 @@ pub(super) fn survey_parent(parent: BorrowedFd<'_>) -> Result<(), Problem> {
 }
 
 /// Looks for what would keep a directory from being moved, and everything in it from being removed.
-pub(super) fn survey(parent: BorrowedFd<'_>, top: BorrowedFd<'_>) -> Result<(), At<Problem>> {
+pub(super) fn survey(parent: BorrowedFd<'_>, top: BorrowedFd<'_>, interrupt: &Interrupt) -> Result<(), At<Problem>> {
     let mut survey = Survey {
+        interrupt,
         user: geteuid().as_raw(),
         owns_all: capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::FOWNER)),
     };
@@ -49,13 +58,14 @@ pub(super) fn survey(parent: BorrowedFd<'_>, top: BorrowedFd<'_>) -> Result<(), 
     descend(opened, &mut survey)
 }
 
-struct Survey {
+struct Survey<'a> {
+    interrupt: &'a Interrupt,
     user: u32,
     /// Whether it may do what the owner of a file may (capabilities(7), `CAP_FOWNER`).
     owns_all: bool,
 }
 
-impl Survey {
+impl Survey<'_> {
     fn look_at_top(&self, parent: BorrowedFd<'_>, top: BorrowedFd<'_>) -> Result<OwnedFd, Problem> {
         let found = statx(top, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::UID)?;
         refuse_attributes(&found)?;
@@ -90,11 +100,12 @@ impl Survey {
     }
 }
 
-impl Visit for Survey {
+impl Visit for Survey<'_> {
     type Problem = Problem;
     const COMES_BACK: bool = false;
 
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr, _: FileType) -> Result<Step, Problem> {
+        self.interrupt.check()?;
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         let found = match statx(dir, name, flags, StatxFlags::TYPE | StatxFlags::UID) {
             Err(Errno::NOENT) => return Ok(Step::Next),
@@ -150,4 +161,27 @@ fn refuse_attributes(found: &Statx) -> Result<(), Problem> {
         return Err(Problem::Obstacle(Obstacle::AppendOnly));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn the_interrupt_is_looked_at_for_each_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        for number in 0..9 {
+            fs::write(dir.path().join(format!("d/{number}")), "").unwrap();
+        }
+        let (parent, top) = (File::open(dir.path()).unwrap(), File::open(dir.path().join("d")).unwrap());
+        let interrupt = Interrupt::new();
+        survey(parent.as_fd(), top.as_fd(), &interrupt).unwrap();
+        assert_eq!(interrupt.looks(), 9);
+        interrupt.raise();
+        let stopped = survey(parent.as_fd(), top.as_fd(), &interrupt);
+        assert!(matches!(stopped, Err(At { problem: Problem::Interrupted(_), .. })), "{stopped:?}");
+        assert_eq!(interrupt.looks(), 10);
+    }
 }

@@ -4,7 +4,6 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fstat, openat2, unlinkat};
@@ -13,6 +12,7 @@ use rustix::process::geteuid;
 
 use super::descent::{At, Step, Visit, descend};
 use super::destination::{CONFINED, open_dir};
+use crate::interrupt::Interrupt;
 
 /// How often directories may not be empty when they are left, before it is given up: some file systems pass over names
 /// where others were removed, but this often somebody fills them.
@@ -20,13 +20,22 @@ const MAX_REFILLED: u32 = 1 << 20;
 
 /// Removes everything in a directory.
 pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), At<Errno>> {
-    let top = open_writable(top, b".").map_err(|problem| At { path: Vec::new(), problem })?;
-    descend(top, &mut Sweep { began: Instant::now(), noticed: false, removed: false, refilled: 0 })
+    sweep(top, None)
 }
 
 /// The same for callers to whom it does not matter where it failed.
 pub(crate) fn empty(top: BorrowedFd<'_>) -> Result<(), Errno> {
     clear(top).map_err(|at| at.problem)
+}
+
+/// The same until the interrupt is raised (EINTR).
+pub(crate) fn empty_unless_raised(top: BorrowedFd<'_>, interrupt: &Interrupt) -> Result<(), Errno> {
+    sweep(top, Some(interrupt)).map_err(|at| at.problem)
+}
+
+fn sweep(top: BorrowedFd<'_>, interrupt: Option<&Interrupt>) -> Result<(), At<Errno>> {
+    let top = open_writable(top, b".").map_err(|problem| At { path: Vec::new(), problem })?;
+    descend(top, &mut Sweep { interrupt, began: Instant::now(), noticed: false, removed: false, refilled: 0 })
 }
 
 /// Whether a directory has no entries.
@@ -43,7 +52,8 @@ pub(super) fn is_empty(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errn
 const NOTICE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct Sweep {
+struct Sweep<'a> {
+    interrupt: Option<&'a Interrupt>,
     began: Instant,
     noticed: bool,
     /// Whether anything was removed since the uppermost directory was begun.
@@ -52,7 +62,7 @@ struct Sweep {
     refilled: u32,
 }
 
-impl Sweep {
+impl Sweep<'_> {
     /// Removes a directory if it is empty.
     fn remove_dir(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Step, Errno> {
         match unlinkat(dir, name, AtFlags::REMOVEDIR) {
@@ -67,11 +77,14 @@ impl Sweep {
     }
 }
 
-impl Visit for Sweep {
+impl Visit for Sweep<'_> {
     type Problem = Errno;
     const COMES_BACK: bool = true;
 
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<Step, Errno> {
+        if self.interrupt.is_some_and(Interrupt::is_raised) {
+            return Err(Errno::INTR);
+        }
         if !self.noticed && self.began.elapsed() > NOTICE {
             self.noticed = true;
             tracing::warn!("still removing files; what another signal leaves, the next run removes");
@@ -168,7 +181,7 @@ mod tests {
     #[test]
     fn depth_and_width_do_not_matter() {
         const DEEP: usize = 3_000;
-        const WIDE: usize = 20_000;
+        const WIDE: usize = 5_000;
         let dir = tempfile::tempdir().unwrap();
         let mut here = opened(dir.path());
         let down = "a-name-of-twenty-byte";

@@ -11,6 +11,7 @@ use rustix::process::geteuid;
 use super::make_named;
 use super::remains::remove_dead;
 use crate::extract::empty;
+use crate::interrupt::Interrupt;
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -48,11 +49,11 @@ pub(crate) struct NewDirectory {
 
 impl NewDirectory {
     /// Makes it beside its place, where nothing must be yet; what killed runs have left there is removed.
-    pub(crate) fn create(path: &Path) -> Result<NewDirectory, Errno> {
+    pub(crate) fn create(path: &Path, interrupt: &Interrupt) -> Result<NewDirectory, Errno> {
         let name = path.file_name().ok_or(Errno::EXIST)?;
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let parent = openat(CWD, above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        remove_dead(parent.as_fd(), above, name);
+        remove_dead(parent.as_fd(), above, name, interrupt);
         let (temporary, private) = make_private(parent.as_fd(), name)?;
         let made = mkdirat(&private, name, Mode::from(0o777))
             .and_then(|()| openat(&private, name, FLAGS, Mode::empty()))

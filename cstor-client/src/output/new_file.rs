@@ -55,7 +55,7 @@ impl NewFile {
         let target = match special(directory.as_fd(), name)? {
             Some(file) => Target::There(file.into()),
             None => {
-                remove_dead(directory.as_fd(), above, name);
+                remove_dead(directory.as_fd(), above, name, interrupt);
                 hold = Some(interrupt.hold());
                 Target::New(Incomplete::create(directory, name)?)
             }

@@ -22,7 +22,8 @@ use rustix::process::geteuid;
 
 use super::leads_to;
 use super::name::{is_temporary_name, is_temporary_name_of};
-use crate::extract::empty;
+use crate::extract::empty_unless_raised;
+use crate::interrupt::Interrupt;
 
 /// How many names a warning has: enough to see what it is about.
 const NAMED: usize = 3;
@@ -57,13 +58,15 @@ struct Found {
 }
 
 /// Removes what killed runs have left in a directory, and warns of what stays there. `shown` is the directory's path,
-/// and `name` what will be made there: what cannot be judged is no concern of a run that makes something else.
-pub(crate) fn remove_dead(directory: BorrowedFd<'_>, shown: &Path, name: &OsStr) {
+/// and `name` what will be made there: what cannot be judged is no concern of a run that makes something else. Once the
+/// interrupt is raised the rest is left to another run.
+pub(crate) fn remove_dead(directory: BorrowedFd<'_>, shown: &Path, name: &OsStr, interrupt: &Interrupt) {
     let mut kept = Kept::default();
     let looked = each(directory, |entry| {
         let Some(found) = examine(directory, entry, FlockOperation::NonBlockingLockExclusive)? else { return Ok(true) };
         match found.remains {
-            Remains::Removable => match remove(directory, entry, &found) {
+            Remains::Removable => match remove(directory, entry, &found, interrupt) {
+                Err(Errno::INTR) => return Ok(false),
                 Ok(()) => tracing::debug!(name = %Escaped(entry.as_bytes()), "removed what a killed run has left"),
                 Err(errno) => kept.add(entry, &errno.to_string()),
             },
@@ -173,12 +176,12 @@ fn examine(directory: BorrowedFd<'_>, name: &OsStr, operation: FlockOperation) -
     Ok(Some(Found { file: Some(file), is_dir, remains }))
 }
 
-fn remove(directory: BorrowedFd<'_>, name: &OsStr, found: &Found) -> Result<(), Errno> {
+fn remove(directory: BorrowedFd<'_>, name: &OsStr, found: &Found, interrupt: &Interrupt) -> Result<(), Errno> {
     if !found.is_dir {
         return unlinkat(directory, name, AtFlags::empty());
     }
     if let Some(file) = &found.file {
-        empty(file.as_fd())?;
+        empty_unless_raised(file.as_fd(), interrupt)?;
     }
     unlinkat(directory, name, AtFlags::REMOVEDIR)
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::incomplete::{Appeared, Incomplete};
 use super::{leads_to, make_private, remove_dead};
+use crate::interrupt::Interrupt;
 
 fn opened(path: &Path) -> OwnedFd {
     open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
@@ -68,7 +69,7 @@ fn a_name_that_is_given_for_now_can_be_taken_back() {
                 let published = file.publish_for_now(OsStr::new("out")).unwrap();
                 assert_eq!(fs::read(&path).unwrap(), b"after");
                 // Another run that begins now leaves what may have to come back.
-                remove_dead(opened(place.path()).as_fd(), place.path(), OsStr::new("out"));
+                remove_dead(opened(place.path()).as_fd(), place.path(), OsStr::new("out"), &Interrupt::new());
                 if keep {
                     published.keep();
                 } else {
@@ -91,7 +92,7 @@ fn a_maker_never_loses_its_directory_to_one_that_searches() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    remove_dead(opened(place.path()).as_fd(), place.path(), OsStr::new("out"));
+                    remove_dead(opened(place.path()).as_fd(), place.path(), OsStr::new("out"), &Interrupt::new());
                 }
             });
         }
@@ -109,7 +110,7 @@ fn a_maker_never_loses_its_directory_to_one_that_searches() {
         over.store(true, Ordering::Relaxed);
     });
     // Each of them was given up by closing it.
-    remove_dead(opened(place.path()).as_fd(), place.path(), OsStr::new("out"));
+    remove_dead(opened(place.path()).as_fd(), place.path(), OsStr::new("out"), &Interrupt::new());
     assert_eq!(names(&place), ["out"]);
 }
 
@@ -124,9 +125,27 @@ fn nobody_removes_what_is_locked() {
         let again = File::open(again).unwrap();
         assert_eq!(flock(&again, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
     }
-    remove_dead(parent.as_fd(), place.path(), OsStr::new("out"));
+    remove_dead(parent.as_fd(), place.path(), OsStr::new("out"), &Interrupt::new());
     assert_eq!(names(&place).len(), 2);
     drop((made, file));
-    remove_dead(parent.as_fd(), place.path(), OsStr::new("out"));
+    remove_dead(parent.as_fd(), place.path(), OsStr::new("out"), &Interrupt::new());
+    assert_eq!(names(&place), [""; 0]);
+}
+
+#[test]
+fn an_interrupt_leaves_the_rest_to_another_run() {
+    let place = tempfile::tempdir().unwrap();
+    let parent = opened(place.path());
+    for _ in 0..2 {
+        let (name, made) = make_private(parent.as_fd(), OsStr::new("out")).unwrap();
+        fs::write(place.path().join(name).join("file"), "").unwrap();
+        drop(made);
+    }
+    let interrupt = Interrupt::new();
+    interrupt.raise();
+    remove_dead(parent.as_fd(), place.path(), OsStr::new("out"), &interrupt);
+    assert_eq!((names(&place).len(), interrupt.looks()), (2, 1));
+    interrupt.lower();
+    remove_dead(parent.as_fd(), place.path(), OsStr::new("out"), &interrupt);
     assert_eq!(names(&place), [""; 0]);
 }

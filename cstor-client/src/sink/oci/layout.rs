@@ -53,7 +53,7 @@ impl Layout {
             found => Some(found.map_err(failed("open the layout"))?),
         };
         let Some(root) = found else {
-            let new = NewDirectory::create(path).map_err(failed("create the layout"))?;
+            let new = NewDirectory::create(path, &interrupt).map_err(failed("create the layout"))?;
             let root = new.directory().try_clone_to_owned().map_err(|source| CopyError::Write {
                 path: path.into(),
                 action: "create the layout",
@@ -65,10 +65,10 @@ impl Layout {
             Err(Errno::NOENT) => None,
             blobs => Some(blobs.map_err(failed("open the layout"))?),
         };
-        remove_dead_beside(path);
-        remove_dead(root.as_fd(), path, OsStr::new(""));
+        remove_dead_beside(path, &interrupt);
+        remove_dead(root.as_fd(), path, OsStr::new(""), &interrupt);
         if let Some(blobs) = &blobs {
-            remove_dead(blobs.as_fd(), &path.join(BLOBS), OsStr::new(""));
+            remove_dead(blobs.as_fd(), &path.join(BLOBS), OsStr::new(""), &interrupt);
         }
         Ok(Layout { path: path.into(), root, blobs, new: None, interrupt })
     }
@@ -280,11 +280,11 @@ impl Drop for Publication<'_> {
 }
 
 /// Beside a layout stays what a copy leaves that is killed at its last call, when the new layout is complete.
-fn remove_dead_beside(path: &Path) {
+fn remove_dead_beside(path: &Path, interrupt: &Interrupt) {
     let Some(name) = path.file_name() else { return };
     let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Ok(parent) = openat(CWD, above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
-        remove_dead(parent.as_fd(), above, name);
+        remove_dead(parent.as_fd(), above, name, interrupt);
     }
 }
 

@@ -114,7 +114,7 @@ impl Copier {
             let source = std::io::Error::other("what is there is no regular file");
             return Err(CopyError::Write { path: path.into(), action: "create a file", source }.into());
         }
-        remove_dead(directory.as_fd(), above, name);
+        remove_dead(directory.as_fd(), above, name, image.interrupt());
         let create = || Incomplete::create(directory.as_fd(), name).map_err(failed("create a file"));
         let file = create()?;
         let mut compressed = BTreeMap::new();
