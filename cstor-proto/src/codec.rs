@@ -129,8 +129,9 @@ mod tests {
         assert!(decode::<Request>(&[9]).is_err());
         // A list that claims 2^32 names must not make the decoder allocate for them.
         assert!(decode::<Request>(&[3, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
-        let names = vec![path(&"n".repeat(4000)); 64];
-        let long = Request::Open { layer: LayerHandle(0), names };
-        assert!(matches!(encode(&long), Err(CodecError::TooLong(_))));
+        // The number of the message, `Ok` and three bytes for the length.
+        let value = |length: usize| encode(&Reply::UserXattr(Ok(vec![0; length])));
+        assert_eq!(value(MAX_FRAME - 5).unwrap().len(), MAX_FRAME);
+        assert!(matches!(value(MAX_FRAME - 4), Err(CodecError::TooLong(length)) if length == MAX_FRAME + 1));
     }
 }

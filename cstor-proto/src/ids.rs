@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn only_sixty_four_lower_case_digits_are_an_id() {
         let good = "0123456789abcdef".repeat(4);
-        assert_eq!(good.parse::<LayerId>().unwrap().to_string(), good);
+        let id: LayerId = good.parse().unwrap();
+        assert_eq!((id.to_string(), format!("{id:?}")), (good.clone(), "0123456789ab".to_owned()));
         let bad = [
             "",
             "../../etc",

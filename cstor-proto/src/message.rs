@@ -263,3 +263,45 @@ pub enum Fault {
     #[error("unknown root or handle")]
     Unknown,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both sides count on them: another limit is another version.
+    #[test]
+    fn the_limits_of_version_1() {
+        assert_eq!((MAX_FRAME, MAX_BATCH, MAX_ROOTS, MAX_HANDLES), (61_440, 64, 16, 512));
+        assert_eq!((MAX_XATTR_NAME, MAX_XATTR_VALUE), (255, 57_344));
+    }
+
+    #[test]
+    fn a_sandbox_without_one_of_its_layers_is_not_complete() {
+        let whole = Confinement {
+            effective: 1 << 2,
+            regainable: 1 << 2,
+            no_new_privs: true,
+            nobody: true,
+            landlock: Enforced::Fully,
+            seccomp: true,
+            mapped_uids: 65537,
+            mapped_gids: 65537,
+        };
+        let powerless = Confinement { effective: 0, regainable: 0, ..whole };
+        assert!(whole.is_complete() && powerless.is_complete());
+        assert!(whole.reads_everything() && !powerless.reads_everything());
+        // CAP_DAC_OVERRIDE is bit 1, CAP_SYS_ADMIN bit 21.
+        assert!(!Confinement { effective: 1 << 1, ..whole }.reads_everything());
+        for lacking in [
+            Confinement { regainable: 1 << 2 | 1 << 21, ..whole },
+            Confinement { regainable: 1 << 1, ..whole },
+            Confinement { no_new_privs: false, ..whole },
+            Confinement { nobody: false, ..whole },
+            Confinement { landlock: Enforced::Partly, ..whole },
+            Confinement { landlock: Enforced::Not, ..whole },
+            Confinement { seccomp: false, ..whole },
+        ] {
+            assert!(!lacking.is_complete(), "{lacking:?}");
+        }
+    }
+}

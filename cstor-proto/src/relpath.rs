@@ -209,11 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn split_gives_parent_and_name() {
+    fn a_path_gives_its_parts() {
         for (path, parent, name) in [("a", "", "a"), ("a/b", "a", "b"), ("a/b/c", "a/b", "c")] {
             let path = RelPath::clean(path.as_bytes()).unwrap();
             assert_eq!(path.split(), (parent.as_bytes(), name.as_bytes()));
         }
+        let path = RelPath::clean(b"a/b/\xff").unwrap();
+        assert!(path.components().eq([&b"a"[..], b"b", b"\xff"]));
+        assert_eq!((path.to_string(), format!("{path:?}")), ("a/b/\\xff".to_owned(), "\"a/b/\\xff\"".to_owned()));
     }
 
     #[test]
@@ -230,6 +233,7 @@ mod tests {
         for (name, shown) in table {
             assert_eq!(Escaped(name).to_string(), *shown);
         }
+        assert_eq!(Escaped(&[b'n'; 1024]).to_string(), "n".repeat(1024));
         assert!(Escaped(&[b'n'; 5000]).to_string().ends_with("n… (5000 bytes)"));
     }
 }

@@ -164,6 +164,10 @@ fn directories_are_listed_and_looked_at() {
     let mut helper = greeted(&root);
     helper.send(&open_layer(), &[]).unwrap();
     assert_eq!(helper.receive().0, [2, 0, 0]);
+    // As many names, and as long a key, as are allowed; the kernel counts `user.` too (ERANGE is 34).
+    let sights = [&[7][..], &open_names(&[b"f".as_slice(); 64])[1..]].concat();
+    let seen = [&[8, 64][..], &[0; 64]].concat();
+    let longest = [&b"\x08\x00\x01\x01f\xff\x01"[..], &[b'x'; 255]].concat();
     type Row<'a> = (&'a str, &'a [u8], &'a [u8], usize);
     let table: &[Row<'_>] = &[
         ("the layer", b"\x06\x00\x00", &[7, 0], 1),
@@ -174,8 +178,10 @@ fn directories_are_listed_and_looked_at() {
         ("below a link that leads up", b"\x06\x00\x01\x04up/d", &[7, 0], 1),
         ("below an absolute link", b"\x06\x00\x01\x07abs/apt", &[7, 1, 0], 0),
         ("sights", b"\x07\x00\x04\x01d\x01f\x01l\x01m", &[8, 4, 0, 0, 0, 1, 0], 3),
+        ("sixty-four sights", &sights, &seen, 64),
         ("an attribute", b"\x08\x00\x01\x01f\x04note", &[9, 0, 2, b'h', b'i'], 0),
         ("a missing attribute", b"\x08\x00\x01\x01f\x04none", &[9, 1, 0], 0),
+        ("an attribute of 255 bytes", &longest, &[9, 1, 4, 68], 0),
         ("an attribute of a link", b"\x08\x00\x01\x01l\x04note", &[9, 1, 1], 0),
     ];
     for (what, frame, answer, fds) in table {
