@@ -2,6 +2,7 @@
 //! Python's tarfile, flat tars against GNU tar, bsdtar and podman, link ids against the link files, a compressed
 //! stream against zstd(1). Damage is the business of other tests, and so is how layers become tars (`api`).
 
+use cstor_tests::built::program;
 use cstor_tests::forge::{Store, dir, file, opaque, symlink, whiteout};
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
@@ -172,7 +173,7 @@ fn tables_open_no_file() {
         fs::remove_dir_all(forged.overlay(layer).join("diff/d")).unwrap();
     }
     let cstor = |arguments: &[&str]| {
-        let mut command = Command::new(std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("cstor"));
+        let mut command = Command::new(program("cstor"));
         run(command.arg("--root").arg(&forged.root).args(arguments))
     };
     let names = |ended: &cstor_tests::run::Ended| -> Vec<String> {

@@ -3,6 +3,7 @@
 //! machine, and in the lab through podman's namespace. It does not test how names are resolved (that is the helper's own
 //! test) nor what the client does with a helper that lies.
 
+use cstor_tests::built::program;
 use cstor_tests::lab::{Fs, Lab, Who, skip};
 use cstor_tests::run::must;
 use cstor_tests::{lab_or_skip, tree};
@@ -140,10 +141,8 @@ impl Stage {
         fs::write(at.join("root/file"), "of the root").expect("a file");
         fs::write(at.join("other"), "of the user").expect("a file");
         fs::set_permissions(at.join("other"), Permissions::from_mode(0o600)).expect("the owner may chmod");
-        let built = std::env::current_exe().expect("a path");
-        let helper = built.ancestors().nth(2).expect("target/PROFILE/deps/NAME").join("cstor-helper");
         for (program, name) in [
-            (helper, "cstor-helper"),
+            (program("cstor-helper"), "cstor-helper"),
             (env!("CARGO_BIN_EXE_cstor-lab-helper").into(), "cstor-lab-helper"),
             (env!("CARGO_BIN_EXE_cstor-lab-client").into(), "cstor-lab-client"),
             (env!("CARGO_BIN_EXE_embedder").into(), "embedder"),

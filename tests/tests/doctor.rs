@@ -1,6 +1,7 @@
 //! `cstor doctor`: every finding is there whatever else is wrong, the first problem gives the exit code, and what it
 //! says is so. What a helper does once it is started is not tested here.
 
+use cstor_tests::built::program;
 use cstor_tests::forge::{Store, file};
 use cstor_tests::lab::{Fs, Lab, Launcher, Who};
 use cstor_tests::lab_or_skip;
@@ -154,8 +155,7 @@ fn a_lock_is_seen_with_its_holder() {
     let root = rustix::process::geteuid().is_root();
     let store =
         Store::stack("localhost/img:latest", [vec![file("a", "a")]]).write(&place.path().join("store"), root).unwrap();
-    let built = std::env::current_exe().unwrap();
-    let built = built.ancestors().nth(2).unwrap().join("cstor");
+    let built = program("cstor");
     let lock = OpenOptions::new()
         .read(true)
         .write(true)

@@ -2,13 +2,13 @@
 //! any layer of its sandbox, in turn, so that the machine's speed does not matter.
 
 use cstor_proto::{LayerDir, LayerHandle, LayerId, MAX_BATCH, RelPath, Request, StoreIndex, encode};
+use cstor_tests::built::program;
 use cstor_tests::lab::{Fs, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::peer::RawHelper;
 use cstor_tests::run::must;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -54,9 +54,8 @@ fn the_sandbox_costs_less_than_the_opening() {
     let batch = |names: &[RelPath]| encode(&Request::Open { layer: LayerHandle(0), names: names.to_vec() }).unwrap();
     let batches: Vec<_> = names.chunks(MAX_BATCH).map(batch).collect();
     let root = open(&store, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    let built = std::env::current_exe().unwrap().ancestors().nth(2).map(Path::to_owned).unwrap();
     let run = |name: &str, without: &[&str]| {
-        open_all(Command::new(built.join(name)).args(without), &root, id, &batches).as_secs_f64()
+        open_all(Command::new(program(name)).args(without), &root, id, &batches).as_secs_f64()
     };
     let plain = || run("cstor-lab-helper", &["privileges", "landlock", "seccomp"]);
     plain();

@@ -2,6 +2,7 @@
 //! image with the same files. On forged stores: the bytes themselves, twice the same; a second tag; compressions; damage. It does not look
 //! at how an image is extracted (`extract`).
 
+use cstor_tests::built::program;
 use cstor_tests::forge::{self, Forged, Store, Subject, Trial, store::digest};
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
@@ -30,9 +31,7 @@ fn forged() -> (TempDir, Forged) {
 }
 
 fn copy(forged: &Forged, arguments: &[&str]) -> (i32, String) {
-    let built = std::env::current_exe().unwrap();
-    let cstor = built.ancestors().nth(2).unwrap().join("cstor");
-    let mut command = Command::new(cstor);
+    let mut command = Command::new(program("cstor"));
     let ended = run(command.arg("--root").arg(&forged.root).args(["image", "copy", IMAGE]).args(arguments));
     (ended.code(), ended.stderr)
 }
@@ -147,9 +146,7 @@ fn archives_are_the_same_in_a_file_and_in_a_stream() {
     for form in ["oci-archive", "docker-archive"] {
         let file = place.path().join(form);
         assert_eq!(copy(&forged, &[&format!("{form}:{}", file.display())]).0, 0);
-        let built = std::env::current_exe().unwrap();
-        let cstor = built.ancestors().nth(2).unwrap().join("cstor");
-        let streamed = Command::new(cstor)
+        let streamed = Command::new(program("cstor"))
             .arg("--root")
             .arg(&forged.root)
             .args(["image", "copy-to-oci", IMAGE, &format!("{form}:-")])

@@ -1,6 +1,7 @@
 //! Scarcity and interruption: few descriptors, very many files, a full or read-only target, a signal at any moment.
 //! Each ends in the whole tree or in the right exit code and nothing. It measures no time.
 
+use cstor_tests::built::program;
 use cstor_tests::lab::{Fs, Lab, Launcher, Who, assert_refused};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{must, run, start};
@@ -66,8 +67,7 @@ fn a_million_layers_in_one_list() {
     out.write_all(own.trim_start_matches('[').as_bytes()).unwrap();
     drop(out);
     assert!(fs::metadata(&list).unwrap().len() > 400_000_000);
-    let built = std::env::current_exe().unwrap();
-    let cstor = built.ancestors().nth(2).unwrap().join("cstor");
+    let cstor = program("cstor");
     // More than 1 GB of address space is an allocation that fails.
     let mut command = Command::new("prlimit");
     command.args(["--as=1000000000", "--"]).arg(cstor).arg("--root").arg(place.path());

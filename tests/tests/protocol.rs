@@ -2,6 +2,7 @@
 //! and passes nothing back. The bytes are made by hand from docs/protocol.md. What the client does with a helper that
 //! lies is tested in the client, how the two die in `helper_death`.
 
+use cstor_tests::built::program;
 use cstor_tests::peer::RawHelper;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
@@ -32,8 +33,7 @@ fn root() -> (TempDir, OwnedFd) {
 }
 
 fn helper() -> RawHelper {
-    let built = std::env::current_exe().unwrap();
-    RawHelper::start(&mut Command::new(built.ancestors().nth(2).unwrap().join("cstor-helper")))
+    RawHelper::start(&mut Command::new(program("cstor-helper")))
 }
 
 /// A helper that was greeted.

@@ -10,6 +10,7 @@ use cstor_client::error::SplitFdError;
 use cstor_client::splitdirfdstream;
 use cstor_client::splitfdstream::{Collect, ExternalFile, FileSupply, reconstruct};
 use cstor_client::{Layer, Storage};
+use cstor_tests::built::program;
 use cstor_tests::forge::{Member, Store, dir, file, hard_link, opaque, symlink, whiteout};
 use cstor_tests::lab::{Fs, Who};
 use cstor_tests::lab_or_skip;
@@ -150,7 +151,7 @@ fn one_file_at_a_time_is_enough() {
 }
 
 fn cstor() -> std::path::PathBuf {
-    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("cstor")
+    program("cstor")
 }
 
 #[test]

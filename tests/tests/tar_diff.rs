@@ -1,6 +1,7 @@
 //! `tar-diff` on archives by GNU tar, bsdtar and Python: the same tree in another format has the same meaning in other
 //! bytes, every kind of difference is told from the others, and members are what Python's tarfile says they are.
 
+use cstor_tests::built::program;
 use cstor_tests::run::{Ended, must, run};
 use cstor_tests::tree;
 use serde_json::Value;
@@ -34,8 +35,7 @@ for t in tarfile.open(sys.argv[1]):
 "#;
 
 fn tar_diff() -> Command {
-    let built = std::env::current_exe().expect("a test has a file");
-    Command::new(built.ancestors().nth(2).expect("target/PROFILE/deps/NAME").join("tar-diff"))
+    Command::new(program("tar-diff"))
 }
 
 fn diff(a: &Path, b: &Path) -> Ended {
