@@ -17,21 +17,21 @@ fn small() -> Store {
 struct Row {
     name: &'static str,
     prepare: fn(&Trial),
-    /// None: the destination is fine.
-    code: Option<i32>,
+    /// What the error says of it; none: the destination is fine.
+    taken: Option<&'static str>,
 }
 
 /// E1: what is there is never written into.
 const TAKEN: &[Row] = &[
-    Row { name: "nothing", prepare: |_| {}, code: None },
-    Row { name: "an empty directory", prepare: |t| make(t, "dest"), code: None },
+    Row { name: "nothing", prepare: |_| {}, taken: None },
+    Row { name: "an empty directory", prepare: |t| make(t, "dest"), taken: None },
     Row {
         name: "an empty directory of mode 0700",
         prepare: |t| {
             make(t, "dest");
             std::fs::set_permissions(&t.dest, std::fs::Permissions::from_mode(0o700)).expect("a mode");
         },
-        code: None,
+        taken: None,
     },
     Row {
         name: "a directory with a file",
@@ -39,7 +39,7 @@ const TAKEN: &[Row] = &[
             make(t, "dest");
             std::fs::write(t.dest.join("kept"), "kept").expect("a file");
         },
-        code: Some(10),
+        taken: Some("is not empty"),
     },
     Row {
         name: "a directory with a hidden file",
@@ -47,31 +47,43 @@ const TAKEN: &[Row] = &[
             make(t, "dest");
             std::fs::write(t.dest.join(".kept"), "").expect("a file");
         },
-        code: Some(10),
+        taken: Some("is not empty"),
     },
-    Row { name: "a file", prepare: |t| std::fs::write(&t.dest, "kept").expect("a file"), code: Some(10) },
-    Row { name: "an empty file", prepare: |t| std::fs::write(&t.dest, "").expect("a file"), code: Some(10) },
+    Row {
+        name: "a file",
+        prepare: |t| std::fs::write(&t.dest, "kept").expect("a file"),
+        taken: Some("is not a directory"),
+    },
+    Row {
+        name: "an empty file",
+        prepare: |t| std::fs::write(&t.dest, "").expect("a file"),
+        taken: Some("is not a directory"),
+    },
     Row {
         name: "a symlink to an empty directory",
         prepare: |t| {
             make(t, "empty");
             symlink("empty", &t.dest).expect("a link");
         },
-        code: Some(10),
+        taken: Some("is a symbolic link"),
     },
     Row {
         name: "a symlink to a full directory",
         prepare: |t| symlink("canary", &t.dest).expect("a link"),
-        code: Some(10),
+        taken: Some("is a symbolic link"),
     },
-    Row { name: "a symlink to nothing", prepare: |t| symlink("nothing", &t.dest).expect("a link"), code: Some(10) },
+    Row {
+        name: "a symlink to nothing",
+        prepare: |t| symlink("nothing", &t.dest).expect("a link"),
+        taken: Some("is a symbolic link"),
+    },
     Row {
         name: "a FIFO",
         prepare: |t| {
             let mode = rustix::fs::Mode::RWXU;
             rustix::fs::mknodat(rustix::fs::CWD, &t.dest, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
         },
-        code: Some(10),
+        taken: Some("is not a directory"),
     },
 ];
 
@@ -88,9 +100,9 @@ fn what_is_there_stays() {
             let trial = Trial::new(subject, &small());
             (row.prepare)(&trial);
             trial.settle();
-            match row.code {
+            match row.taken {
                 None => trial.accept(IMAGE, &[], "f 644 x = bytes").map(drop),
-                Some(code) => trial.refuse(IMAGE, &[], &[code], &["dest"]).map(drop),
+                Some(what) => trial.refuse(IMAGE, &[], &[10], &["dest", what]).map(drop),
             }
         },
     );

@@ -266,6 +266,14 @@ mod tests {
     use super::*;
     use rustix::fs::{mkdirat, symlinkat};
 
+    /// What fails for want of descriptors, memory or a working disk may be a store all the same.
+    #[test]
+    fn only_what_cannot_be_reached_is_passed_over() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::INTR, Errno::PERM] {
+            assert!(!is_out_of_reach(errno), "{errno:?}");
+        }
+    }
+
     /// Where there is no table of mounts, devices and inodes alone tell.
     #[test]
     fn devices_and_inodes_show_what_overlaps() {

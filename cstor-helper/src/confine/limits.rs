@@ -38,3 +38,20 @@ pub(crate) fn mapped_ids(path: &str) -> Result<u32, Errno> {
     let counts = text.lines().filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u32>().ok());
     Ok(counts.fold(0, u32::saturating_add))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a test makes its file by path")]
+
+    use super::*;
+
+    #[test]
+    fn the_longest_map_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("uid_map");
+        // As the kernel prints it (kernel/user_namespace.c, `uid_m_show`).
+        let lines: String = (0..340u32).map(|n| format!("{n:10} {:10} {:10}\n", 4_000_000_000 + n, 1)).collect();
+        std::fs::write(&path, lines).unwrap();
+        assert_eq!(mapped_ids(path.to_str().unwrap()), Ok(340));
+    }
+}
