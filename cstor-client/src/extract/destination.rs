@@ -206,12 +206,17 @@ impl Staging {
         // From now on the result may have the name of the destination: an error removes nothing.
         self.pending = false;
         // Between the look and the exchange another process may have renamed something else to either name.
-        if self.is_named(&self.temporary, replaced.as_fd())? && self.is_named(&self.name, self.root.as_fd())? {
+        let placed = match self.is_named(&self.temporary, replaced.as_fd()) {
+            Ok(true) => self.is_named(&self.name, self.root.as_fd()),
+            other => other,
+        };
+        if let Ok(true) = placed {
             return Ok(());
         }
+        // Also where that cannot be seen: an error leaves everything as it was.
         self.rename(RenameFlags::EXCHANGE)?;
         self.pending = true;
-        Err(occupied(&self.path, Obstacle::Exchanged))
+        placed.and(Err(occupied(&self.path, Obstacle::Exchanged)))
     }
 
     fn rename(&self, flags: RenameFlags) -> Result<(), ExtractError> {

@@ -20,11 +20,11 @@ const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFO
 pub(crate) fn make_private(parent: BorrowedFd<'_>, base: &OsStr) -> Result<(OsString, OwnedFd), Errno> {
     make_named(parent, base, AtFlags::REMOVEDIR, |name| {
         mkdirat(parent, name, Mode::RWXU)?;
-        let opened = openat(parent, name, FLAGS, Mode::empty());
-        if opened.is_err() {
-            let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
-        }
-        opened.and_then(|opened| check_owner(&opened).map(|()| opened))
+        openat(parent, name, FLAGS, Mode::empty()).and_then(|opened| check_owner(&opened).map(|()| opened)).inspect_err(
+            |_| {
+                let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
+            },
+        )
     })
 }
 
