@@ -102,7 +102,10 @@ fn what_is_there_stays() {
             trial.settle();
             match row.taken {
                 None => trial.accept(IMAGE, &[], "f 644 x = bytes").map(drop),
-                Some(what) => trial.refuse(IMAGE, &[], &[10], &["dest", what]).map(drop),
+                Some(what) => match trial.refuse(IMAGE, &[], &[10], &["dest"])? {
+                    said if said.stderr.contains(what) => Ok(()),
+                    said => Err(format!("not {what:?}: {}", said.stderr)),
+                },
             }
         },
     );
