@@ -1,7 +1,7 @@
 //! What crosses cstor's privilege boundary: the message types, their limits, their encoding and the channel that carries them.
 //!
-//! Both sides depend on this crate and on nothing of each other. It opens no file and decides nothing;
-//! `docs/protocol.md` describes the same thing in prose.
+//! Both sides depend on this crate. It opens no file and decides nothing; `docs/protocol.md` describes the same thing in
+//! prose.
 
 mod channel;
 mod codec;

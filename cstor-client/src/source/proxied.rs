@@ -1,7 +1,8 @@
 //! Opening files through the helper, in batches, without trusting what comes back.
 //!
-//! A helper that was taken over can send any descriptor that it has. Each must be a regular file, open
-//! for reading alone, on the layer's file system; its size is held against the header by whoever asked.
+//! A helper that was taken over can send any descriptor that it has. Contents must be a regular file, a list of names a
+//! directory, each open for reading alone, and what is only looked at an `O_PATH` descriptor, all on the layer's file
+//! system. The size of a file is held against its header by whoever asked.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! One storage.conf: from TOML to the keys that say where a store is and how it is kept, each with its file.
 //!
-//! Which files are read, and which wins, is decided in `discover.rs`; what the values mean, in `settings.rs`. Keys:
+//! Which files are read, and which wins, is decided in `rules.rs`; what the values mean, in `settings.rs`. Keys:
 //! containers-storage.conf(5) and, for their types, containers/storage types/options.go and pkg/config/config.go.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! `cstor`: reads container images straight out of podman's store.
 //!
-//! What was typed (`args.rs`) becomes one call of a command (`cmd/`); results go to standard output,
+//! What was typed (`args/`) becomes one call of a command (`cmd/`); results go to standard output,
 //! everything else to standard error (`ui/`), and every error to one exit code (`exit.rs`).
 #![allow(rustdoc::broken_intra_doc_links, reason = "the texts of arguments are for clap, where [:TAG] is optional")]
 
