@@ -70,6 +70,7 @@ C
     echo "RUN [\"/bin/busybox\", \"sh\", \"-c\", \"$step\"]"
   done
 } >Containerfile.deep
+# shellcheck disable=SC2016 # for the shell of the image
 sed -i 's,"mkdir,"for t in mkdir rm ln chmod; do busybox which $t >/dev/null || busybox ln -s busybox /bin/$t; done; mkdir,' Containerfile.deep
 build deep <Containerfile.deep
 

@@ -12,8 +12,10 @@ umask 022
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lab=${CSTOR_LAB:-/var/tmp/cstor-lab}
 built=${CARGO_TARGET_DIR:-$here/../target}/debug
+# shellcheck disable=SC2034 # named through $list
 packages_base="base-files base-passwd bash coreutils dash debianutils diffutils dpkg findutils grep gzip hostname libc6
  libc-bin login passwd mount mawk perl-base sed tar util-linux tzdata"
+# shellcheck disable=SC2034
 packages_more="ncurses-base ncurses-bin e2fsprogs manpages"
 
 note() { printf 'lab: %s\n' "$*" >&2; }

@@ -139,6 +139,7 @@ for image in "${images[@]}"; do
   fi
   rm -rf saved && mkdir saved
   podman save --quiet --format docker-archive "$image" | tar -x -C saved
+  # shellcheck disable=SC2013 # names of digits, without spaces
   for layer in $(grep -o '"Layers":\[[^]]*' saved/manifest.json | grep -o '[0-9a-f]*\.tar'); do
     sha256sum <"saved/$layer" | sed 's/^/sha256:/; s/ .*//'
   done >"$truth/save/$image"

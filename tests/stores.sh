@@ -55,6 +55,7 @@ fill() { # SUITE root|keeper FILE
   key=graphroot
   [ "$2" = root ] || key=rootless_storage_path # graphroot of a file that is named means nothing to a plain user
   printf '[storage]\ndriver = "overlay"\n%s = "/srv/lab/at/store"\nrunroot = "/run/lab/%s"\n' "$key" "$2" >"$top/storage.conf"
+  # shellcheck disable=SC2016 # for the shell inside
   as='install -d -m 700 -o "$2" -g "$2" /srv/lab/at /run/lab "/run/lab/$2"; export HOME=/srv/lab/at XDG_RUNTIME_DIR=/run/lab/$2
       export CONTAINERS_STORAGE_CONF=/srv/lab/storage.conf
       as() { if [ "$1" = root ]; then "${@:2}"; else setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; fi; }
