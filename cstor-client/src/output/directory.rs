@@ -17,23 +17,20 @@ const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFO
 
 /// Makes a directory of mode 0700 beside what will be called `base`, and locks it: as long as it is open, no other run
 /// takes it for the remains of a killed one.
+///
+/// Where others may write to the parent, they can put a directory of their own in place of the one that was made, before
+/// it is opened, and then reach everything that root makes in it: that one is refused, and stays. Only root is held to
+/// this: some network file systems give every file to one user, and what a plain user makes there is nobody else's danger.
 pub(crate) fn make_private(parent: BorrowedFd<'_>, base: &OsStr) -> Result<(OsString, OwnedFd), Errno> {
     make_named(parent, base, AtFlags::REMOVEDIR, |name| {
         mkdirat(parent, name, Mode::RWXU)?;
-        openat(parent, name, FLAGS, Mode::empty()).and_then(|opened| check_owner(&opened).map(|()| opened)).inspect_err(
-            |_| {
-                let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
-            },
-        )
+        let made = openat(parent, name, FLAGS, Mode::empty()).and_then(|opened| Ok((fstat(&opened)?.st_uid, opened)));
+        let (owner, opened) = made.inspect_err(|_| {
+            let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
+        })?;
+        let is_own = owner == geteuid().as_raw();
+        if is_own || !geteuid().is_root() { Ok(opened) } else { Err(Errno::PERM) }
     })
-}
-
-/// Where others may write to the parent, they can put a directory of their own in place of the one that was made, before
-/// it is opened, and then reach everything that root makes in it. Only root is held to this: some network file systems
-/// give every file to one user, and what a plain user makes there is nobody else's danger.
-fn check_owner(opened: &OwnedFd) -> Result<(), Errno> {
-    let is_own = fstat(opened)?.st_uid == geteuid().as_raw();
-    if is_own || !geteuid().is_root() { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// A new directory in the making, in a private one beside its place. Its mode and its ACL are those that any new
