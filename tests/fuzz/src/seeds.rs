@@ -735,6 +735,7 @@ fn messages() -> Vec<Named> {
     vec![
         named("request", stream(0, 100, r#"{"jsonrpc":"2.0","method":"M","params":{"a":[1]},"id":1} {"method":"N"}"#)),
         named("ids", stream(0, 0, r#"{"id":null}{"id":"x"}{"id":-1}{"id":1.5}{"id":18446744073709551615}"#)),
+        named("id_exact", stream(0, 0, r#"{"id":1.46744073709551615}"#)),
         named("id_large", stream(0, 0, r#"{"id":18446744073709551616}{"id":1e400}"#)),
         named("files", stream(8, 20, r#"{"method":"layer.file","fds":2}  {"method":"layer.file","fds":1}"#)),
         named("files_old", stream(4, 20, r#"{"method":"f","params":{"fd":{"__jsonrpc_fd__":true,"index":0}}}"#)),

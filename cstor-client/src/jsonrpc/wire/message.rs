@@ -255,6 +255,9 @@ mod tests {
         let reply = parse(r#"{"result":null,"id":"x"}"#).unwrap();
         assert_eq!((reply.is_version_2(), reply.id()), (false, Some(&Id::Text("x".to_owned()))));
         reply.result::<()>().unwrap();
+        // The number nearest to it, also in its last digit.
+        let fraction = parse(r#"{"id":1.46744073709551615}"#).unwrap();
+        assert_eq!(serde_json::to_string(fraction.id().unwrap()).unwrap(), "1.4674407370955163");
         let refused = parse(r#"{"error":{"code":-5,"message":"no","data":{"count":7}},"id":1}"#).unwrap();
         assert_eq!(refused.refusal().unwrap().code, -5);
         assert_eq!(refused.error_data::<Value>().unwrap()["count"], 7);
