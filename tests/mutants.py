@@ -58,7 +58,7 @@ def main():
     mutants = json.loads(output("cargo", "mutants", "--list", "--json", "--diff", *sys.argv[1:split]))
     tests = [(test, executable(test)) for test in sys.argv[split + 1:]]
     COPY.mkdir(parents=True, exist_ok=True)
-    output("sh", "-c", f"git ls-files -z | xargs -0 cp --parents --preserve=timestamps -t '{COPY}'")
+    output("sh", "-c", f"git ls-files -z | xargs -0 cp --parents -t '{COPY}'")
     plain = {"CARGO_PROFILE_DEV_OPT_LEVEL": "0", "CARGO_PROFILE_DEV_DEBUG": "0"}
     build = dict(os.environ, CARGO_TARGET_DIR=str(COPY / "target"), **plain)
     lab = dict(line.split("=", 1) for line in output(ROOT / "tests/lab.sh", "env").splitlines())

@@ -142,8 +142,8 @@ fn regular(fd: OwnedFd) -> Result<(OwnedFd, u64), Refusal> {
     }
 }
 
-/// Why the kernel said EACCES, which it says before it looks what the file is. CAP_DAC_READ_SEARCH reaches a file only if
-/// both its ids are mapped (capabilities(7)).
+/// Why the kernel said EACCES. It checks permissions whatever the type of the file, and CAP_DAC_READ_SEARCH reaches a
+/// file only if both its ids are mapped (capabilities(7)).
 fn denied(dir: impl AsFd, name: &RelPath) -> Refusal {
     match sight(dir, name.as_bytes()).and_then(|seen| fstat(&seen).map_err(refusal)) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Refusal::NotRegular,

@@ -123,7 +123,7 @@ fn one_file_at_a_time_is_enough() {
     let out = place.path().join("out");
     fs::create_dir(&out).unwrap();
     let mut command = Command::new("prlimit");
-    command.arg("--nofile=64:64").arg(cstor()).arg("--root").arg(&forged.root);
+    command.arg("--nofile=64:64").arg(program("cstor")).arg("--root").arg(&forged.root);
     let ended =
         run(command.args(["layer", "splitfd", &forged.layers[0].id, "--inline-threshold", "0", "-o"]).arg(&out));
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
@@ -148,10 +148,6 @@ fn one_file_at_a_time_is_enough() {
     };
     layer.splitfdstream(std::io::sink(), refuse, 0).unwrap_err();
     assert_eq!(taken, 1);
-}
-
-fn cstor() -> std::path::PathBuf {
-    program("cstor")
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Staging {
         if let Ok(true) = placed {
             return Ok(());
         }
-        // Also where that cannot be seen: an error leaves everything as it was.
+        // Even if the look itself failed: after an error everything is as it was.
         self.rename(RenameFlags::EXCHANGE)?;
         self.pending = true;
         placed.and(Err(occupied(&self.path, Obstacle::Exchanged)))

@@ -50,9 +50,9 @@ pub enum StoreError {
         /// Where.
         source: toml::de::Error,
     },
-    /// The configured root is no absolute path, so that it would be another store in each working directory. podman
+    /// The configured root is not an absolute path: it would mean another store in each working directory. podman
     /// refuses it as well.
-    #[error("{origin}: the root of the store is no absolute path: {:?}", path.display())]
+    #[error("{origin}: the root of the store is not an absolute path: {:?}", path.display())]
     RelativeRoot {
         /// The path, its variables replaced.
         path: PathBuf,

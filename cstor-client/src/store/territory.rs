@@ -266,7 +266,7 @@ mod tests {
     use super::*;
     use rustix::fs::{mkdirat, symlinkat};
 
-    /// What fails for want of descriptors, memory or a working disk may be a store all the same.
+    /// Errors that say nothing about the path, such as too many open files: it may still lead to a store.
     #[test]
     fn only_what_cannot_be_reached_is_passed_over() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::INTR, Errno::PERM] {
