@@ -29,6 +29,16 @@ pub fn layer_dir(root: impl AsFd, id: LayerId, dir: LayerDir) -> Result<OwnedFd,
         .map_err(refusal)
 }
 
+/// Opens the directory of a root that holds the layers, for the rules of Landlock; `None` where the root has none.
+///
+/// A rule for the root is not enough: podman mounts `overlay` on itself while it runs, and unmounts it when it ends
+/// (`mount.MakePrivate` and `Cleanup` in containers/storage drivers/overlay/overlay.go). What was opened through that
+/// mount then has no way up to the root, and Landlock, which looks for a rule on the way up, would refuse it.
+pub fn layers_dir(root: impl AsFd) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retried(|| openat2(&root, "overlay", flags, Mode::empty(), STRICT)).ok()
+}
+
 /// Opens the tar-split file of a layer.
 pub fn tar_split(root: impl AsFd, id: LayerId) -> Result<OwnedFd, Refusal> {
     let path = format!("overlay-layers/{id}.tar-split.gz");

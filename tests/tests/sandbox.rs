@@ -9,6 +9,7 @@ use cstor_tests::tree::{self, Sight, assert_same};
 use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::{available_parallelism, sleep};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -177,6 +178,34 @@ fn in_the_sandbox(lab: &Lab, image: &str, scratch: &TempDir, launcher: &Launcher
     }
     running.signal(Signal::STOP);
     running
+}
+
+/// While podman runs, `overlay` is mounted on itself, and what cstor has open was opened through that mount.
+#[test]
+fn podman_may_unmount_the_directory_of_the_layers() {
+    let lab = lab_or_skip!();
+    let store = lab.store(Fs::Xfs, "local");
+    let mounted = r#"mount --bind "$1/overlay" "$1/overlay"; shift; exec "$@""#;
+    for helper in ["never", "always"] {
+        let (scratch, copies) = (lab.scratch(Who::User, Fs::Ext4), ["extract", "--reflink", "never"]);
+        let out = scratch.path().join("out");
+        let mut command = lab.command(Who::User, "unshare");
+        command
+            .args(["--map-root-user", "--map-auto", "--mount", "sh", "-ec", mounted, "sh"])
+            .arg(&store)
+            .arg(lab.executable("cstor"));
+        command.arg("--root").arg(&store).args(["--helper", helper, "--launcher", "none"]).args(copies);
+        let running = start(command.arg("localhost/debian").arg(&out));
+        let a_file = || must(Command::new("find").arg(scratch.path()).args(["-type", "f", "-print", "-quit"]));
+        while a_file().is_empty() {}
+        running.signal(Signal::STOP);
+        assert_ne!(lab.names_in(scratch.path()), ["out"], "it ended before it was stopped");
+        let pid = running.pid().to_string();
+        must(lab.command(Who::Root, "nsenter").args(["-m", "-t", &pid, "umount", "--lazy"]).arg(store.join("overlay")));
+        running.signal(Signal::CONT);
+        let ended = running.wait();
+        assert_eq!(ended.code(), 0, "--helper {helper}: {}", ended.stderr);
+    }
 }
 
 #[test]

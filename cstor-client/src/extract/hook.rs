@@ -5,8 +5,10 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+
+use cstor_helper::open::layers_dir;
 
 use super::destination::Staging;
 use super::error::ExtractError;
@@ -18,7 +20,8 @@ use crate::source::Escalating;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reach<'a> {
-    /// The directories of the store and of additional ones: it reads beneath them.
+    /// The directories of the store and of additional ones, and those of them that podman may mount on themselves: it
+    /// reads beneath them.
     pub reads: Vec<BorrowedFd<'a>>,
     /// Where the result grows: it makes anything beneath it.
     pub grows: BorrowedFd<'a>,
@@ -51,7 +54,9 @@ impl Hook {
         if let Some(proxied) = source.proxied() {
             proxied.settle(needed)?;
         }
-        self.call(chain.shared().roots.all().map(|root| root.dir()).collect(), staging)
+        let roots: Vec<_> = chain.shared().roots.all().map(|root| root.dir()).collect();
+        let layers: Vec<_> = roots.iter().filter_map(layers_dir).collect();
+        self.call(roots.into_iter().chain(layers.iter().map(AsFd::as_fd)).collect(), staging)
     }
 
     /// Calls the hook where there is no store and no helper.

@@ -13,6 +13,8 @@ use landlock::{
 };
 use rustix::fd::{AsFd, OwnedFd};
 
+use crate::open::layers_dir;
+
 /// What is asked for: everything that this version of the crate can deny. The kernel takes what it knows.
 const ASKED: ABI = ABI::V10;
 /// From here on (Linux 6.12) every access to files, TCP, abstract sockets and signals is denied. Later
@@ -26,8 +28,12 @@ pub(super) fn close_in(roots: &[OwnedFd]) -> Result<Enforced, RulesetError> {
         .handle_access(AccessNet::from_all(ASKED))?
         .scope(Scope::from_all(ASKED))?
         .create()?;
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
     for root in roots {
-        rules = rules.add_rule(PathBeneath::new(root.as_fd(), AccessFs::ReadFile | AccessFs::ReadDir))?;
+        rules = rules.add_rule(PathBeneath::new(root.as_fd(), read))?;
+        if let Some(layers) = layers_dir(root) {
+            rules = rules.add_rule(PathBeneath::new(layers, read))?;
+        }
     }
     Ok(match rules.restrict_self()? {
         RestrictionStatus { ruleset: RulesetStatus::NotEnforced, .. } => Enforced::Not,
