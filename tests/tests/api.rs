@@ -982,8 +982,9 @@ fn a_hook_runs_between_planning_and_placing() {
                 let found = rustix::fs::fstat(fd).unwrap();
                 assert_eq!(found.st_ino, fs::metadata(path).unwrap().ino());
             };
-            let [read] = reach.reads[..] else { panic!("one root: {reach:?}") };
+            let [read, layers] = reach.reads[..] else { panic!("one root: {reach:?}") };
             is(read, &root);
+            is(layers, &root.join("overlay"));
             is(reach.beside, &above);
             let siblings: Vec<_> = fs::read_dir(&above).unwrap().map(|entry| entry.unwrap()).collect();
             assert_eq!(siblings.len(), counted + 1, "the directory in which the result grows");
