@@ -8,11 +8,11 @@ use std::sync::Arc;
 use cstor_helper::open;
 use cstor_proto::{LayerDir, LayerId, Refusal, RelPath, StoreIndex};
 
-use crate::account::Account;
-use crate::descriptors::descriptor_limit;
-use crate::digest::Digest;
+use crate::base::account::Account;
+use crate::base::descriptors::descriptor_limit;
+use crate::base::digest::Digest;
+use crate::base::interrupt::Interrupt;
 use crate::entry::Content;
-use crate::interrupt::Interrupt;
 use crate::layer::ContentProblem;
 use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};

@@ -1,15 +1,16 @@
-//! The classes of errors, which the exit codes are made of, and the error that any public call can be turned into.
+//! The error that any public call can be turned into.
 
 use std::io;
 
 use cstor_proto::LayerId;
 use rustix::io::Errno;
 
-pub use crate::account::{NoMemory, OverMemoryLimit};
+pub use crate::base::account::{NoMemory, OverMemoryLimit};
+pub use crate::base::interrupt::Interrupted;
+pub use crate::base::kind::{ErrorKind, destination_kind};
 pub use crate::disk::DiskError;
 pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
-pub use crate::interrupt::Interrupted;
 #[cfg(feature = "jsonrpc")]
 pub use crate::jsonrpc::ProxyV1Error;
 pub use crate::layer::{BlobError, ContentProblem, ReadError, ReadProblem};
@@ -20,34 +21,6 @@ pub use crate::sink::splitfd::{BadName, SplitFdError};
 pub use crate::source::{BadDescriptor, Replaceable, SourceError};
 pub use crate::store::{LayerPart, Overlap, StoreError};
 pub use crate::tarsplit::{LineError, TarSplitError};
-
-/// What an error means to whoever must react.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// Anything without a class of its own.
-    Failure,
-    /// What was asked for is not there, or not unique.
-    NotFound,
-    /// The store contradicts itself.
-    Corrupt,
-    /// Valid, but more than this reader can do.
-    Unsupported,
-    /// The rights do not suffice, with or without the helper.
-    Permission,
-    /// The helper could not be started, died, or broke the protocol.
-    Helper,
-    /// Somebody holds the store's lock.
-    Busy,
-    /// The store changed while it was read.
-    Changed,
-    /// The destination cannot take the result.
-    Destination,
-    /// A limit was exceeded.
-    Limit,
-    /// The caller asked to stop.
-    Interrupted,
-}
 
 /// Any error of this library.
 #[derive(Debug, thiserror::Error)]
@@ -170,24 +143,6 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The class of an error number of the store's file system.
-pub(crate) fn kind_of_io(error: &io::Error) -> ErrorKind {
-    match Errno::from_io_error(error) {
-        Some(Errno::ACCESS | Errno::PERM) => ErrorKind::Permission,
-        Some(Errno::MFILE | Errno::NFILE | Errno::TOOBIG) => ErrorKind::Limit,
-        Some(Errno::IO) => ErrorKind::Corrupt,
-        _ => ErrorKind::Failure,
-    }
-}
-
-/// The class of an error number of the file system that is written to.
-pub fn destination_kind(error: &io::Error) -> ErrorKind {
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => ErrorKind::Limit,
-        _ => ErrorKind::Destination,
-    }
 }
 
 /// What the user can do where something cannot be written, by what the kernel said.

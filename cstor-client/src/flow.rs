@@ -10,12 +10,12 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
+use crate::base::descriptors::descriptor_limit;
+use crate::base::digest::Digest;
+use crate::base::interrupt::Interrupt;
 use crate::chain::{Chain, ChainLayer};
-use crate::descriptors::descriptor_limit;
-use crate::digest::Digest;
 use crate::entry::{Content, Entry, Header, Member};
 use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
-use crate::interrupt::Interrupt;
 use crate::layer::{Entries, Sum};
 use crate::sink::SinkError;
 use crate::source::{FileSource, OpenedFile};

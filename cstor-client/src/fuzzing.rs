@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use cstor_proto::StoreIndex;
 
-use crate::account::Account;
-use crate::digest::Digest;
+use crate::base::account::Account;
+use crate::base::digest::Digest;
+use crate::base::interrupt::{Interrupt, Interrupted};
 use crate::entry::{Assembler, Chunked, Entry, Member, Time};
 use crate::image::reference;
-use crate::interrupt::{Interrupt, Interrupted};
 use crate::merge::{FinalTree, MergeProblem};
 use crate::store::{StoreError, parse_containers, parse_images, parse_layers};
 use crate::tarsplit::{Line, TarSplitReader};

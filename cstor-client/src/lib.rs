@@ -16,12 +16,10 @@
 //! # }
 //! ```
 
-mod account;
+mod base;
 mod chain;
 mod container;
 mod contents;
-mod descriptors;
-mod digest;
 mod disk;
 #[cfg(feature = "cli")]
 pub mod doctor;
@@ -32,15 +30,11 @@ mod flow;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod helper;
-mod host_xattrs;
 mod image;
-pub mod interrupt;
 #[cfg(feature = "jsonrpc")]
 pub mod jsonrpc;
 mod layer;
 pub mod merge;
-mod mounts;
-pub mod output;
 mod proxy;
 mod rootfs;
 mod sink;
@@ -48,13 +42,14 @@ mod source;
 mod store;
 mod target;
 mod tarsplit;
-mod threads;
 pub mod toc;
 
+pub use base::digest::{Digest, ImageId};
+pub use base::kind::ErrorKind;
+pub use base::{interrupt, temporary};
 pub use container::{Change, ChangeKind, Container};
 pub use cstor_proto::{Escaped, LayerId};
-pub use digest::{Digest, ImageId};
-pub use error::{Error, ErrorKind};
+pub use error::Error;
 pub use image::{Config, History, Image, Manifest, listing};
 pub use layer::{Entries, Layer, Verify};
 pub use proxy::{ProxiedStorage, init_if_helper};

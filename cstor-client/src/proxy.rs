@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Dir, Mode, OFlags, open};
 
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 use crate::source::{self, HELPER_MARK, HelperOptions, HelperPolicy, SharedHelper, SourceError};
 use crate::store::{Location, Storage, StoreError};
 

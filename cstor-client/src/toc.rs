@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq, Serializer};
 
-use crate::account::Account;
+use crate::base::account::Account;
+use crate::base::digest::Digest;
 use crate::chain::Chain;
 use crate::contents;
-use crate::digest::Digest;
 use crate::entry::{Header, Kind, Time, Xattr};
 use crate::error::Error;
 use crate::flow::OpenContents;

@@ -7,12 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::account::Charge;
+use crate::base::account::Charge;
+use crate::base::path::{join, split};
 use crate::chain::Chain;
 use crate::entry::{Header, Kind, Member};
 use crate::error::Error;
 use crate::layer;
-use crate::merge::{self, FinalTree, Inode, Meaning, Merging, classify, join, split};
+use crate::merge::{self, FinalTree, Inode, Meaning, Merging, classify};
 use crate::source::Escalating;
 
 /// One path that a container has changed.

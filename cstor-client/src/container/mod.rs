@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use cstor_proto::LayerId;
 
+use crate::base::digest::ImageId;
+use crate::base::kind::ErrorKind;
 use crate::chain::Chain;
-use crate::digest::ImageId;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::layer::Layer;
 use crate::merge::FinalTree;
 use crate::rootfs;

@@ -4,8 +4,9 @@ use std::io;
 
 use cstor_proto::{Escaped, Refusal};
 
-use crate::account::OverMemoryLimit;
-use crate::error::{ErrorKind, MEMORY_ADVICE, kind_of_io};
+use crate::base::account::OverMemoryLimit;
+use crate::base::kind::{ErrorKind, kind_of_io};
+use crate::error::MEMORY_ADVICE;
 
 /// What is wrong with a file of a layer that is described by its directory alone.
 #[derive(Debug, thiserror::Error)]

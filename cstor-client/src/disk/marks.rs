@@ -6,7 +6,7 @@
 //! `userxattr`: in a user namespace. Only those of the store's own kind count, since anybody in a container can set the
 //! other ones. fuse-overlayfs without rights to make devices uses files with the names of AUFS.
 
-use crate::host_xattrs::{TRUSTED_OVERLAY, USER_OVERLAY};
+use crate::base::host_xattrs::{TRUSTED_OVERLAY, USER_OVERLAY};
 use crate::source::seen::in_a_namespace;
 
 /// The kind of marks of a store.

@@ -15,15 +15,16 @@ use super::attributes::{Attributes, portable_capability};
 use super::marks::Marks;
 use super::overridden::{self, Overridden, StoodFor};
 use super::owners::Owners;
-use crate::account::Charge;
+use crate::base::account::Charge;
+use crate::base::descriptors::descriptor_limit;
+use crate::base::host_xattrs::belongs_to_driver;
+use crate::base::interrupt::Interrupt;
+use crate::base::path::{join, split};
 use crate::chain::{Chain, ChainLayer, ContentsDir};
-use crate::descriptors::descriptor_limit;
 use crate::entry::{Content, Header, Kind, Member, Time, Xattr};
 use crate::error::Error;
-use crate::host_xattrs::belongs_to_driver;
-use crate::interrupt::Interrupt;
 use crate::layer::{ReadError, ReadProblem};
-use crate::merge::{is_marker, join, split};
+use crate::merge::is_marker;
 use crate::source::{DirSource, Escalating};
 
 /// The name of the layer's own directory in a tar.

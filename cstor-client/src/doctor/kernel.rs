@@ -5,13 +5,14 @@ use std::path::Path;
 use landlock::{ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr, RulesetError};
 
 use super::{Finding, Value};
+use crate::base::small_file::read_small;
 use crate::error::Error;
-use crate::source::seen::{self, Seen};
+use crate::source::seen::Seen;
 use crate::source::{SourceError, subids};
 
 pub(super) fn examine() -> Vec<Finding> {
     let seen = Seen::now();
-    let release = seen::read_small(Path::new("/proc/sys/kernel/osrelease"));
+    let release = read_small(Path::new("/proc/sys/kernel/osrelease"));
     let release = match release.as_ref().map(|text| text.as_deref().and_then(|text| std::str::from_utf8(text).ok())) {
         Ok(Some(release)) => Finding::good("kernel.release", release.trim()),
         Ok(None) | Err(_) => Finding::note("kernel.release", Value::Unknown, Some("mount /proc")),

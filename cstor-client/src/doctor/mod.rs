@@ -10,7 +10,8 @@ mod store;
 
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, with_causes};
+use crate::base::kind::ErrorKind;
+use crate::error::{Error, with_causes};
 use crate::source::{HelperOptions, HelperPolicy, seen};
 use crate::store::Location;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{Finding, Value, shown};
-use crate::output::{Remains, list};
+use crate::base::temporary::{Remains, list};
 
 const NAME: &str = "remains";
 

@@ -8,7 +8,8 @@ use rustix::fs::{CWD, Mode, OFlags, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
 use super::{Finding, State, Value};
-use crate::error::{Error, ErrorKind};
+use crate::base::kind::ErrorKind;
+use crate::error::Error;
 use crate::source::{HelperOptions, SharedHelper};
 use crate::store::discover::Discovery;
 use crate::store::{Location, LockState, Root, Storage, StoreError, lock_state};

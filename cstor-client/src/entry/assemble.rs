@@ -7,7 +7,7 @@ use super::header::{Header, HeaderError, Kind, Time, checked_target};
 use super::pax::{Records, Sparse};
 use super::ustar::{self, BLOCK, Fields};
 use super::{Content, Entry, MAX_HEADERS, Member};
-use crate::account::Charge;
+use crate::base::account::Charge;
 use crate::tarsplit::Line;
 
 /// The longest PAX extension, as Go's reader has it (archive/tar, `maxSpecialFileSize`), and the longest

@@ -17,9 +17,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::header::{HeaderError, checked_target, checked_xattr, sorted_xattrs};
 use super::{Content, Entry, Header, Kind, Member, Time};
-use crate::account::{Charge, OverMemoryLimit};
-use crate::digest::Digest;
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::base::account::{Charge, OverMemoryLimit};
+use crate::base::digest::Digest;
+use crate::base::interrupt::{Interrupt, Interrupted};
 
 /// What containers/storage takes, uncompressed (pkg/chunked/compression_linux.go, `maxTocSize`).
 const MAX_TOC: u64 = 150 << 20;
@@ -334,7 +334,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Account;
+    use crate::base::account::Account;
 
     fn members(rows: &str) -> Result<Vec<Member>, ChunkedError> {
         let mut toc = Chunked::read(

@@ -2,8 +2,8 @@
 
 use cstor_proto::Escaped;
 
-use crate::account::OverMemoryLimit;
-use crate::error::ErrorKind;
+use crate::base::account::OverMemoryLimit;
+use crate::base::kind::ErrorKind;
 
 /// A member's metadata. Names and targets are bytes as the tar has them, not cleaned.
 #[derive(Debug, Clone, PartialEq, Eq)]

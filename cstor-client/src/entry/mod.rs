@@ -21,7 +21,7 @@ pub(crate) use decoder::{Decoder, DecoderError};
 pub use header::{Header, HeaderError, Kind, Time, Xattr};
 pub(crate) use header::{MAX_XATTR_LIST, fits_list};
 
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 
 /// All header bytes of one member: a GNU sparse map of a terabyte in pieces of a megabyte has 24.
 pub(crate) const MAX_HEADERS: usize = 32 << 20;

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use super::clone::{Fill, FillError, Filler, write_at};
 use super::error::ExtractError;
 use super::plan::MAX_BYTES;
+use crate::base::temporary::without_name;
 use crate::entry::Content;
 use crate::layer::ContentProblem;
-use crate::output::without_name;
 
 /// What errors call the file.
 const NAME: &str = "contents";

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{SeekFrom, fstat, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
+use crate::base::interrupt::{Interrupt, Interrupted};
 use crate::entry::Content;
-use crate::interrupt::{Interrupt, Interrupted};
 use crate::layer::{ContentProblem, Sum};
 
 /// Large enough that the system calls do not count, small enough for a cache.

@@ -11,20 +11,21 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use cstor_proto::Escaped;
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchown, flock, fremovexattr,
-    fstat, mkdirat, openat2, renameat_with, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Gid, Mode, RenameFlags, Stat, fchown, flock, fremovexattr, fstat, mkdirat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::getegid;
 
-use super::descent::At;
 use super::error::{ExtractError, Obstacle};
 use super::survey::{Problem, survey, survey_parent};
-use super::sweep::{clear, is_empty};
-use crate::interrupt::{Hold, Interrupt};
-use crate::merge::join;
-use crate::mounts::Mounts;
-use crate::output::{make_private, remove_dead};
+use crate::base::beneath::open_dir;
+use crate::base::descent::At;
+use crate::base::interrupt::{Hold, Interrupt};
+use crate::base::mounts::Mounts;
+use crate::base::path::join;
+use crate::base::sweep::{clear, is_empty};
+use crate::base::temporary::{make_private, remove_dead};
 use crate::store::Territory;
 
 /// File systems that lay directories over others.
@@ -338,17 +339,4 @@ fn unlisted(path: &Path, source: io::Error) -> ExtractError {
 
 fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-}
-
-/// How everything below a result is reached: nothing leads out of it, or to another file system.
-pub(super) const CONFINED: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
-
-/// Opens a directory below another, through directories alone, for lookups and metadata.
-pub(super) fn open_dir(below: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let path = if path.is_empty() { b"." } else { path };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(below, path, flags, Mode::empty(), CONFINED)
 }

@@ -8,8 +8,9 @@ use cstor_proto::Escaped;
 use rustix::io::Errno;
 
 use super::report::Losses;
-use crate::error::{Error, ErrorKind, destination_advice, destination_kind};
-use crate::interrupt::Interrupted;
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::{ErrorKind, destination_kind};
+use crate::error::{Error, destination_advice};
 use crate::sink::splitfd::SplitFdError;
 use crate::source::SourceError;
 use crate::store::StoreError;

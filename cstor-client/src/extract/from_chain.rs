@@ -11,17 +11,17 @@ use rustix::fs::{AtFlags, Mode, OFlags, ioctl_ficlone, openat2, unlinkat};
 use rustix::io::Errno;
 
 use super::clone::{FillError, Filler};
-use super::destination::CONFINED;
 use super::error::ExtractError;
 use super::place::{File, Placer};
 use super::plan::source_path;
 use super::report::Counters;
+use crate::base::beneath::CONFINED;
+use crate::base::parallel::start_helpers;
+use crate::base::path::join;
 use crate::chain::{Chain, ChainLayer};
 use crate::error::Error;
 use crate::layer::{ContentProblem, ReadError};
-use crate::merge::join;
 use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, SharedHelper, worth_asking};
-use crate::threads::start_helpers;
 
 /// Directories that a thread takes at a time.
 const DIRS_A_TURN: usize = 16;

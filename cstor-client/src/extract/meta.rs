@@ -11,8 +11,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::report::Losses;
+use crate::base::host_xattrs::belongs_to_host;
 use crate::entry::Xattr;
-use crate::host_xattrs::belongs_to_host;
 use crate::merge::Meta;
 
 /// Set-user-id and set-group-id.

@@ -5,7 +5,6 @@
 
 mod aside;
 mod clone;
-mod descent;
 mod destination;
 mod error;
 mod from_chain;
@@ -17,7 +16,6 @@ mod place;
 mod plan;
 mod report;
 mod survey;
-mod sweep;
 
 use std::io;
 use std::num::NonZero;
@@ -31,12 +29,11 @@ pub use clone::Reflink;
 pub use error::{ExtractError, Obstacle};
 pub use hook::Reach;
 pub use report::{Losses, Progress, Report, Silent};
-pub(crate) use sweep::{empty, empty_unless_raised};
 
-use crate::account::Account;
+use crate::base::account::Account;
+use crate::base::descriptors::descriptor_limit;
+use crate::base::interrupt::Interrupt;
 use crate::chain::Chain;
-use crate::descriptors::descriptor_limit;
-use crate::interrupt::Interrupt;
 use crate::layer::Layer;
 use crate::merge::{self, FinalTree, Merging};
 use crate::source::Escalating;

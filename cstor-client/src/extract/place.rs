@@ -14,13 +14,13 @@ use rustix::io::Errno;
 
 use super::Options;
 use super::clone::{Fill, FillError, Filled, Filler};
-use super::destination::{CONFINED, open_dir};
 use super::error::ExtractError;
 use super::meta::Policy;
 use super::plan::{Plan, Step};
 use super::report::{Counters, Progress};
+use crate::base::beneath::{CONFINED, open_dir};
+use crate::base::interrupt::Interrupt;
 use crate::entry::Content;
-use crate::interrupt::Interrupt;
 use crate::merge::{FinalTree, Inode, InodeId, InodeKind};
 
 /// Everything that placing needs to know, except where contents come from.

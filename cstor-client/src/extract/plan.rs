@@ -10,9 +10,9 @@ use super::Devices;
 use super::error::ExtractError;
 use super::meta::{Policy, Target};
 use super::report::Losses;
-use crate::account::Charge;
+use crate::base::account::Charge;
+use crate::base::interrupt::Interrupt;
 use crate::error::Error;
-use crate::interrupt::Interrupt;
 use crate::merge::{FinalTree, Inode, InodeId, InodeKind, Meta};
 
 /// All contents together; more is a mistake, or an attempt to fill a disk with clones.

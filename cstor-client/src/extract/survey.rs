@@ -14,11 +14,11 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::descent::{At, Step, Visit, descend};
-use super::destination::open_dir;
 use super::error::Obstacle;
-use super::sweep::is_empty;
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::base::beneath::open_dir;
+use crate::base::descent::{At, Step, Visit, descend};
+use crate::base::interrupt::{Interrupt, Interrupted};
+use crate::base::sweep::is_empty;
 
 /// Why a tree cannot be removed, or why that is not known.
 #[derive(Debug)]

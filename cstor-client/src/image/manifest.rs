@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::digest::{Digest, ImageId};
+use crate::base::digest::{Digest, ImageId};
 use crate::store::StoreError;
 
 /// An image's manifest.

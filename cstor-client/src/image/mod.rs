@@ -9,10 +9,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::digest::{Digest, ImageId};
+use crate::base::interrupt::Interrupt;
+use crate::base::kind::ErrorKind;
 use crate::chain::Chain;
-use crate::digest::{Digest, ImageId};
-use crate::error::{Error, ErrorKind};
-use crate::interrupt::Interrupt;
+use crate::error::Error;
 use crate::layer::Layer;
 use crate::merge::FinalTree;
 use crate::rootfs;

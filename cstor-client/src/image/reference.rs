@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::digest::{Digest, ImageId};
+use crate::base::digest::{Digest, ImageId};
 use crate::store::{ImageRecord, StoreError};
 
 type Records<'a> = Vec<&'a Arc<ImageRecord>>;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use cstor_proto::Escaped;
 
 use super::WireError;
-use crate::digest::Digest;
-use crate::error::{ErrorKind, ExtractError, SplitFdError};
+use crate::base::digest::Digest;
+use crate::base::kind::ErrorKind;
+use crate::error::{ExtractError, SplitFdError};
 
 /// A request failed.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::wire::{Connection, Frame, Limits, Patience};
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 /// The head of a received message.
 #[derive(Debug, PartialEq, Eq)]

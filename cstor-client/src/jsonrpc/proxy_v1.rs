@@ -22,8 +22,8 @@ pub use conversation::parse_reply;
 pub use error::ProxyV1Error;
 pub use pipe::{Blob, Pipe};
 
+use crate::base::digest::Digest;
 use crate::chain::MAX_LAYERS;
-use crate::digest::Digest;
 use crate::extract::from_streams::Streams;
 use crate::extract::{ExtractError, Extractor, Progress, Report};
 use conversation::{Conversation, INITIALIZE};

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::client::{Client, LayerStream, extract, only};
 use super::error::RpcError;
 use super::shapes::{Handle, Initialize, LayerOf, OpenedImage, TAR_SPLIT_STREAM};
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::extract::{Extractor, Report};
 
 /// The largest manifest or configuration: containers/image refuses more than 4 MiB (internal/iolimits).

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, ImageId};
+use crate::base::digest::{Digest, ImageId};
 
 /// The version of the protocol with `GetLayerTarSplit`, as the description of the proxy's protocol has it.
 pub(super) const VERSION: &str = "2.0.0";

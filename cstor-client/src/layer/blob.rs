@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use crate::base::interrupt::{Interrupt, Interrupted};
 use crate::entry::crc64::Crc64;
 use crate::entry::{
     Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Kind, MAX_HEADERS, Piece, Placed,
 };
-use crate::interrupt::{Interrupt, Interrupted};
 
 /// What is read of contents at a time.
 const PIECE: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use cstor_proto::{LayerId, Refusal};
 
 use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
-use crate::account::Charge;
+use crate::base::account::Charge;
 use crate::chain::{Chain, ChainLayer, Members};
 use crate::disk;
 use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry, Member};

@@ -5,11 +5,11 @@ use std::io;
 use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
 
 use super::BlobError;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::{ErrorKind, kind_of_io};
 use crate::disk::DiskError;
 use crate::entry::{ArchiveProblem, ChunkedError, Content, HeaderError};
-use crate::error::{ErrorKind, kind_of_io};
-use crate::interrupt::Interrupted;
 use crate::tarsplit::{LineError, TarSplitError};
 
 /// A layer's description cannot be read, or one of its members not understood.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use cstor_proto::{LayerId, Refusal, RelPath};
 
+use crate::base::digest::Digest;
 use crate::chain::Chain;
-use crate::digest::Digest;
 use crate::error::Error;
 use crate::flow::{self, EntrySink};
 use crate::sink::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::ContentProblem;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::entry::Content;
 use crate::entry::crc64::Crc64;
 

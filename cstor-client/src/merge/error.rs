@@ -2,8 +2,9 @@
 
 use cstor_proto::{Escaped, InvalidPath, LayerId};
 
-use crate::account::OverMemoryLimit;
-use crate::error::{ErrorKind, MEMORY_ADVICE};
+use crate::base::account::OverMemoryLimit;
+use crate::base::kind::ErrorKind;
+use crate::error::MEMORY_ADVICE;
 
 /// A member cannot be put into the tree.
 #[derive(Debug, thiserror::Error)]

@@ -14,12 +14,12 @@ mod whiteout;
 pub use error::{MergeError, MergeProblem};
 pub(crate) use layer_tree::LayerTree;
 pub use tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
-pub(crate) use tree::{InodeId, Keep, join, split};
+pub(crate) use tree::{InodeId, Keep};
 pub(crate) use whiteout::{Meaning, classify, is_marker};
 
+use crate::base::interrupt::{Interrupt, Interrupted};
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::interrupt::{Interrupt, Interrupted};
 use crate::layer;
 use crate::source::Escalating;
 

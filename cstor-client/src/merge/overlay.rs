@@ -4,7 +4,7 @@
 //! the upper one; anything else hides what is below.
 
 use super::tree::{Dentry, Dir, FinalTree, InodeId, InodeKind};
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::base::interrupt::{Interrupt, Interrupted};
 
 impl FinalTree {
     /// Lays the tree below `upper` over this one.

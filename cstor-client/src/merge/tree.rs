@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::MergeProblem;
-use crate::account::{Account, Charge, OverMemoryLimit};
-use crate::digest::Digest;
+use crate::base::account::{Account, Charge, OverMemoryLimit};
+use crate::base::digest::Digest;
 use crate::entry::{Content, Header, Kind, Time, Xattr};
 
 /// Inodes at a time: at most 300 bytes each with an ordinary name, 600 MB in all.
@@ -494,17 +494,4 @@ impl FinalTree {
 
 fn name_cost(length: usize) -> usize {
     length.saturating_sub(ORDINARY_NAME)
-}
-
-/// A path one component longer.
-pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
-}
-
-/// A path's parent, empty for a name at the root, and its last component.
-pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (path.get(..slash).unwrap_or_default(), path.get(slash + 1..).unwrap_or_default()),
-        None => (b"", path),
-    }
 }

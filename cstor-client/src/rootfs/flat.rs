@@ -8,13 +8,13 @@ use std::io::{BufWriter, Write};
 
 use tar::{EntryType, Header};
 
-use crate::account::Charge;
+use crate::base::account::Charge;
+use crate::base::host_xattrs::is_left_out_of_tars;
 use crate::chain::Chain;
 use crate::contents;
 use crate::entry::Time;
 use crate::error::Error;
 use crate::flow::OpenContents;
-use crate::host_xattrs::is_left_out_of_tars;
 use crate::merge::{FinalTree, InodeKind, Meta, TreeEntry};
 use crate::sink::SinkError;
 

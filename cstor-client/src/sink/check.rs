@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{SinkError, TarSink};
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::entry::{Header, Member};
 use crate::error::ReadError;
 use crate::flow::{ContentNeed, EntrySink, OpenContents};

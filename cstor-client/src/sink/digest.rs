@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use sha2::{Digest as _, Sha256};
 
 use super::SinkError;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 
 /// Buffers that are on their way to the thread and back.
 const BUFFERS: usize = 3;

@@ -16,9 +16,10 @@ pub(crate) use tar::TarSink;
 pub(crate) use toc::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;
 
-use crate::account::OverMemoryLimit;
-use crate::error::{ErrorKind, ReadError, destination_kind};
-use crate::interrupt::Interrupted;
+use crate::base::account::OverMemoryLimit;
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::{ErrorKind, destination_kind};
+use crate::error::ReadError;
 
 /// A sink could not take a member, or not complete its output.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::SinkError;
 use super::digest::{BUFFER, Hasher};
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::entry::{Header, Member};
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
 

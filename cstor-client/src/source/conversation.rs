@@ -15,7 +15,7 @@ use super::executable::Executable;
 use super::launcher::Way;
 use super::patience::Patience;
 use super::started::Started;
-use crate::interrupt::{Interrupt, SLICE};
+use crate::base::interrupt::{Interrupt, SLICE};
 
 /// The most descriptors that the kernel passes with one message (`SCM_MAX_FD`, net/scm.h). There is always room for
 /// all of them, so that `MSG_CTRUNC` means free numbers were missing, and too many are seen as what they are.

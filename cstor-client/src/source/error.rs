@@ -8,8 +8,8 @@ use std::time::Duration;
 use cstor_proto::{ChannelError, Escaped, Fault, MAX_ROOTS, VersionRange};
 
 use super::executable::Replaceable;
-use crate::error::ErrorKind;
-use crate::interrupt::Interrupted;
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::ErrorKind;
 
 /// The helper could not be started, died, or did not keep to the protocol.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,7 @@ use super::launcher::Way;
 use super::options::{HelperOptions, HelperPolicy};
 use super::patience::Patience;
 use super::seen::Seen;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 /// The one helper of a store, started when it is first needed.
 #[derive(Debug, Clone)]

@@ -23,8 +23,8 @@ use super::helper_process::HelperProcess;
 use super::patience::Patience;
 use super::proxied::ask_in_batches;
 use super::{OpenedFile, SourceError};
-use crate::error::ErrorKind;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
+use crate::base::kind::ErrorKind;
 
 /// Long enough for a loaded machine to answer, short enough for a test to wait out.
 const SOON: Duration = Duration::from_millis(400);

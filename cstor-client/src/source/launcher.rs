@@ -19,7 +19,7 @@ use super::executable::Executable;
 use super::options::Launcher;
 use super::subids::{self, Ids, Range};
 use super::{SourceError, seen};
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::base::interrupt::{Interrupt, Interrupted};
 
 /// The argument by which a program that embeds the library recognises that it is to be the helper.
 /// An environment variable would turn every such program into one that inherits it.

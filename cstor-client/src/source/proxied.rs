@@ -16,8 +16,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open,
 use super::error::BadDescriptor;
 use super::helper_process::HelperProcess;
 use super::{By, DirSource, FileSource, OpenedFile, SharedHelper, SourceError};
+use crate::base::descriptors::descriptor_limit;
 use crate::chain::{ChainLayer, ContentsDir, DirId};
-use crate::descriptors::descriptor_limit;
 use crate::store::Shared;
 
 /// Questions that wait for an answer at once: the helper opens while the client works.

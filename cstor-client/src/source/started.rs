@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::SourceError;
 use super::executable::Executable;
 use super::launcher::{self, Way};
-use crate::interrupt::{Hold, Interrupt};
+use crate::base::interrupt::{Hold, Interrupt};
 
 /// What is kept of its error output.
 const MAX_STDERR: usize = 4096;

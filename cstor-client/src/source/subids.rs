@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::process::getuid;
 
 use super::SourceError;
-use super::seen::read_small;
+use crate::base::small_file::read_small;
 
 /// The kernel takes at most 340 lines of a map (user_namespaces(7)), one of them for the user's own id.
 const MAX_RANGES: usize = 339;

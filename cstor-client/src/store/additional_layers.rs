@@ -16,8 +16,8 @@ use rustix::fs::{Mode, OFlags, openat2};
 
 use super::file::BENEATH;
 use super::{LayerPart, LayerRecord, Root, Shared, StoreError};
-use crate::digest::Digest;
-use crate::error::ErrorKind;
+use crate::base::digest::Digest;
+use crate::base::kind::ErrorKind;
 
 /// `PATH_MAX`, and the line end that somebody might add.
 const MAX_POINTER: u64 = 4097;

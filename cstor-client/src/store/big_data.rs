@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::images::ImageRecord;
 use super::layers::LayerRecord;
 use super::{Root, StoreError};
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 
 /// The largest manifest or configuration: containers/image refuses more than 4 MiB (internal/iolimits).
 const MAX_BIG_DATA: u64 = 4 << 20;

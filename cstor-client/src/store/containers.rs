@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::StoreError;
 use super::json::{parse_id, parse_list};
 use super::layers::{IdMap, IdMaps};
-use crate::digest::ImageId;
-use crate::interrupt::Interrupt;
+use crate::base::digest::ImageId;
+use crate::base::interrupt::Interrupt;
 
 /// One container, as the store knows it.
 #[derive(Debug)]

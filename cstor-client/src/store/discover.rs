@@ -22,7 +22,7 @@ pub use super::rules::{Rules, Step};
 pub use super::settings::{Origin, Setting, Settings};
 pub use super::territory::Territory;
 pub use super::warning::Warning;
-use crate::source::seen::read_small;
+use crate::base::small_file::read_small;
 
 /// What the decision depends on.
 pub(super) trait Surroundings {

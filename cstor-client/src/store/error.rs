@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use cstor_proto::{Escaped, InvalidId, LayerId, Refusal};
 use rustix::io::Errno;
 
-use crate::account::NoMemory;
-use crate::digest::{Digest, ImageId, InvalidDigest};
-use crate::error::{ErrorKind, kind_of_io};
-use crate::interrupt::Interrupted;
+use crate::base::account::NoMemory;
+use crate::base::digest::{Digest, ImageId, InvalidDigest};
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::{ErrorKind, kind_of_io};
 use crate::store::settings::Origin;
 
 /// A store could not be found, opened or read, or does not hold what was asked for.

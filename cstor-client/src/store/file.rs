@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 
 use super::StoreError;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 /// The largest JSON file that is read: 1 GiB is 2.5 million layers.
 const MAX_JSON: u64 = 1 << 30;

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::StoreError;
 use super::json::{parse_id, parse_list};
-use crate::digest::{Digest, ImageId};
-use crate::interrupt::Interrupt;
+use crate::base::digest::{Digest, ImageId};
+use crate::base::interrupt::Interrupt;
 
 /// One image, as a store knows it.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use cstor_proto::LayerId;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::StoreError;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 /// Parses a list, and makes a record of each object before the next one is read: a list can have a million.
 /// `null` is an empty list, as for Go.

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::json::{parse_id, parse_list};
 use super::{StoreError, big_data};
-use crate::digest::Digest;
-use crate::interrupt::Interrupt;
+use crate::base::digest::Digest;
+use crate::base::interrupt::Interrupt;
 
 /// One layer, as a store knows it.
 #[derive(Debug)]

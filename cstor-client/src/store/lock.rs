@@ -15,7 +15,7 @@ use rustix::io::{Errno, pread};
 
 use super::StoreError;
 use super::file::Root;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 /// How long to wait for a writer: podman holds the lock for a whole `save` of a layer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -55,10 +55,10 @@ use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use territory::Territory;
 
-use crate::account::Account;
+use crate::base::account::Account;
+use crate::base::interrupt::Interrupt;
 use crate::container::{self, Container};
 use crate::image::{self, Image};
-use crate::interrupt::Interrupt;
 use crate::layer::{self, Layer};
 use crate::source::SharedHelper;
 use crate::target::Target;

@@ -13,7 +13,7 @@ use super::layers::LayerRecord;
 use super::lock::Token;
 use super::roots::Listing;
 use super::{Locks, Roots, StoreError, images, layers};
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 /// The layers and images of a store.
 #[derive(Debug)]

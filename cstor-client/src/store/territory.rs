@@ -16,7 +16,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use super::location::Location;
 use super::roots::Roots;
 use super::{Overlap, Storage, StoreError, discover};
-use crate::mounts::{Mounts, Place};
+use crate::base::mounts::{Mounts, Place};
 
 /// What podman has directly below a root. Where one of them is a link, it leads to a part of the store.
 const PARTS: [&str; 7] =

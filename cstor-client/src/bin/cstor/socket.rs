@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use cstor_client::output::{remove_dead_sockets, temporary_name};
+use cstor_client::temporary::{remove_dead_sockets, temporary_name};
 use nix::unistd;
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, openat, renameat_with, statat,

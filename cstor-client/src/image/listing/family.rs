@@ -11,7 +11,7 @@ use cstor_proto::LayerId;
 
 use super::Listed;
 use super::moment::moment;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::image::{History, Image};
 use crate::store::StoreError;
 

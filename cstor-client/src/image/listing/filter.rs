@@ -8,7 +8,7 @@ use std::str::FromStr;
 use super::Listed;
 use super::moment::moment;
 use super::pattern;
-use crate::digest::ImageId;
+use crate::base::digest::ImageId;
 use crate::store::{Storage, StoreError};
 
 /// One filter: `key=value`, or `key!=value` for the opposite.

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Client;
 use super::progress::{Part, Progress};
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::jsonrpc::error::RpcError;
 use crate::sink::splitfd::{Chunk, Chunks, External, SplitFdError, rebuild};
 

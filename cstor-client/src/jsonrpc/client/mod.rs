@@ -21,8 +21,8 @@ use super::shapes::{
     MetaOf, OpenImage, OpenedImage, RemoteImage, StreamSize, Success, Typed, WholeStream,
 };
 use super::wire::{Connection, Id, Limits, Message, Notification, Patience, Request};
-use crate::descriptors::descriptor_limit;
-use crate::interrupt::Interrupt;
+use crate::base::descriptors::descriptor_limit;
+use crate::base::interrupt::Interrupt;
 pub use at_once::SplitLayer;
 pub(super) use extract::extract;
 pub use layer::{LayerStream, Rebuilt};

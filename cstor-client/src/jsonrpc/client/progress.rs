@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::Error as _;
 
 use super::{Client, only};
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::jsonrpc::error::RpcError;
 use crate::jsonrpc::shapes::{End, FileOf, LayerOf, Segment, Start, Success};
 use crate::jsonrpc::wire::{Id, Message};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ProxyV1Error;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 use crate::source::{Started, said};
 
 /// The first request.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use cstor_proto::{ChannelError, Escaped};
 
 use super::conversation::MAX_PACKET;
+use crate::base::digest::Digest;
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::ErrorKind;
 use crate::chain::MAX_LAYERS;
-use crate::digest::Digest;
 use crate::entry::ArchiveProblem;
-use crate::error::ErrorKind;
-use crate::interrupt::Interrupted;
 use crate::merge::MergeProblem;
 use crate::source::said;
 

@@ -6,9 +6,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::ProxyV1Error;
 use super::pipe::Blob;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
+use crate::base::kind::ErrorKind;
 use crate::entry::{Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Piece};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::extract::ExtractError;
 use crate::extract::from_streams::Stream;
 use crate::merge::MergeProblem;

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ProxyV1Error;
 use super::conversation::Conversation;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 
 /// Data that comes through a pipe. Its end is an error unless the proxy says that everything was sent.
 #[derive(Debug)]

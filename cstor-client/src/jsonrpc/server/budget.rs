@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::descriptors::descriptor_limit;
+use crate::base::descriptors::descriptor_limit;
 
 /// For the store, the helper, the listening socket and standard streams.
 const RESERVED: usize = 48;

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::error::{Error, ErrorKind, StoreError, with_causes};
+use crate::base::kind::ErrorKind;
+use crate::error::{Error, StoreError, with_causes};
 use crate::jsonrpc::shapes::FailureData;
 use crate::jsonrpc::wire::WireError;
 

@@ -12,7 +12,7 @@ use super::header_stream::HeaderSink;
 use super::memory::Memory;
 use super::notify::Notify;
 use super::session::Session;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::error::{Error, SinkError, SplitFdError};
 use crate::image::Image;
 use crate::jsonrpc::shapes::{HeaderStream, LayerOf, MetaOf, StreamSize, Success, Typed, WholeStream};

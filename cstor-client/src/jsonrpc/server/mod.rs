@@ -24,8 +24,8 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
 use super::wire::{Connection, Id, Limits, Patience, Rejection, WireError};
+use crate::base::interrupt::Interrupt;
 use crate::flow;
-use crate::interrupt::Interrupt;
 use crate::store::Storage;
 use budget::{Budget, Share};
 use failure::Failure;

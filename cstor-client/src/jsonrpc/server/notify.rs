@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::entry::{Header, Member};
 use crate::error::SinkError;
 use crate::flow::{ContentNeed, EntrySink, OpenContents};

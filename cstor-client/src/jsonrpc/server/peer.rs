@@ -55,7 +55,7 @@ mod tests {
         let (one, _other) = UnixStream::pair().unwrap();
         let peer = Peer::of(&one).unwrap();
         assert!(peer.is_same_user());
-        assert_eq!(peer.descriptor_limit(), Some(crate::descriptors::descriptor_limit()));
+        assert_eq!(peer.descriptor_limit(), Some(crate::base::descriptors::descriptor_limit()));
     }
 
     #[test]

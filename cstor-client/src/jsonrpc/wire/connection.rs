@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::frame::Frame;
 use super::{MOST_IN_BATCH, Message, Patience, WireError};
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 /// How often a wait looks whether the caller wants to stop.
 const SLICE: Duration = Duration::from_millis(100);
@@ -278,7 +278,7 @@ mod tests {
         let limits = Limits { message: 100, files: 0 };
         let connection = |socket: UnixStream| Connection::new(socket.into(), limits, Patience::default(), stop.clone());
         let (mut ours, mut theirs) = (connection(ours), connection(theirs));
-        let message = super::super::Notification::new("a", &(), 0);
+        let message = crate::jsonrpc::wire::Notification::new("a", &(), 0);
         ours.send(&message, &[]).unwrap();
         assert_eq!(theirs.receive().unwrap().unwrap().method(), Some("a"));
         stop.raise();

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::error::ErrorKind;
-use crate::interrupt::Interrupted;
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::ErrorKind;
 
 /// A connection that cannot be used any more.
 #[derive(Debug, thiserror::Error)]

@@ -12,11 +12,11 @@ use oci_spec::image::MediaType;
 use sha2::{Digest as _, Sha256};
 
 use super::error::CopyError;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
+use crate::base::parallel::start_helpers;
+use crate::base::temporary::Incomplete;
 use crate::error::{Error, ReadError, ReadProblem, SinkError};
 use crate::layer::{Layer, Verify};
-use crate::output::Incomplete;
-use crate::threads::start_helpers;
 
 /// More threads would wait for the disk, and each holds a few mebibytes.
 const MAX_THREADS: usize = 8;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use cstor_proto::LayerId;
 
-use crate::digest::{Digest, ImageId};
-use crate::error::{ErrorKind, destination_advice, destination_kind};
-use crate::interrupt::Interrupted;
+use crate::base::digest::{Digest, ImageId};
+use crate::base::interrupt::Interrupted;
+use crate::base::kind::{ErrorKind, destination_kind};
+use crate::error::destination_advice;
 
 /// An image could not be copied.
 #[derive(Debug, thiserror::Error)]

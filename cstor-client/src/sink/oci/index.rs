@@ -58,7 +58,7 @@ pub(super) fn add(index: &mut Value, manifest: Blob, tag: &str) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use crate::base::digest::Digest;
 
     #[test]
     fn a_tag_is_added_or_moved_and_the_rest_stays() {

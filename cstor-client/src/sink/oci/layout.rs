@@ -20,8 +20,8 @@ use rustix::io::Errno;
 use super::blob::{Blob, NewBlob};
 use super::error::CopyError;
 use super::{index, manifest};
-use crate::interrupt::Interrupt;
-use crate::output::{Appeared, Incomplete, NewDirectory, is_temporary_name, remove_dead};
+use crate::base::interrupt::Interrupt;
+use crate::base::temporary::{Appeared, Incomplete, NewDirectory, is_temporary_name, remove_dead};
 
 pub(super) const BLOBS: &str = "blobs/sha256";
 const MARKER: &str = "oci-layout";

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::blob::{Blob, Compression};
 use super::error::CopyError;
 use super::subject::Subject;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 
 /// A digest that is another one in the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]

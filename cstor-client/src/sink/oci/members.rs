@@ -14,7 +14,7 @@ use super::destination::{Destination, Form};
 use super::error::CopyError;
 use super::subject::Subject;
 use super::{CopyReport, index, manifest};
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::error::Error;
 
 /// Layers that were compressed beforehand, by their diff ids.

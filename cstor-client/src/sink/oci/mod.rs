@@ -38,11 +38,11 @@ pub use blob::Compression;
 pub use destination::{Destination, Form, InvalidDestination};
 pub use manifest::{Change, Reason};
 
-use crate::digest::Digest;
+use crate::base::digest::Digest;
+use crate::base::temporary::{Incomplete, remove_dead};
 use crate::error::{Error, SinkError};
 use crate::image::Image;
 use crate::layer::Layer;
-use crate::output::{Incomplete, remove_dead};
 use blob::{Blob, NewBlob};
 use error::CopyError;
 use layout::Layout;

@@ -7,7 +7,7 @@ use oci_spec::image::ImageManifest;
 use super::blob::{self, Blob};
 use super::destination::{self, Destination};
 use super::error::CopyError;
-use crate::digest::Digest;
+use crate::base::digest::Digest;
 use crate::error::Error;
 use crate::image::Image;
 use crate::layer::Layer;

@@ -5,8 +5,9 @@ use std::io;
 use cstor_proto::Escaped;
 
 use super::MAX_INLINE;
+use crate::base::kind::{ErrorKind, destination_kind, kind_of_io};
 use crate::entry::HeaderError;
-use crate::error::{ErrorKind, destination_advice, destination_kind, kind_of_io};
+use crate::error::destination_advice;
 use crate::merge::MergeProblem;
 
 /// A stream cannot be written, read, or made a tar of. Offsets count the bytes of the stream.

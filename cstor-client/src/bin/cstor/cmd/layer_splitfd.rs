@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use cstor_client::output::publish_all;
+use cstor_client::temporary::publish_all;
 #[cfg(feature = "zstd")]
 use cstor_client::splitfdstream::Compressor;
 use cstor_client::splitfdstream::{ExternalFile, Split};

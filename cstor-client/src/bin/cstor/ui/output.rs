@@ -5,7 +5,7 @@ use std::path::Path;
 use cstor_client::Error;
 use cstor_client::error::SinkError;
 use cstor_client::interrupt::Interrupt;
-use cstor_client::output::{NewFile, PublishError};
+use cstor_client::temporary::{NewFile, PublishError};
 
 use crate::exit::Failure;
 

@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use super::super::read::Input;
-use super::super::{BadName, MAX_INLINE, SplitFdError};
 use super::{FILE, INLINE, MAX_NAME, METADATA, check_name};
+use crate::sink::splitfd::read::Input;
+use crate::sink::splitfd::{BadName, MAX_INLINE, SplitFdError};
 
 /// Reads a splitdirfdstream.
 #[derive(Debug)]

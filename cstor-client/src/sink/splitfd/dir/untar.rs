@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
-use super::super::SplitFdError;
-use super::super::members::{Chunk, Chunks, External};
-use super::super::untar::rebuild;
 use super::{Piece, Reader};
+use crate::sink::splitfd::SplitFdError;
+use crate::sink::splitfd::members::{Chunk, Chunks, External};
+use crate::sink::splitfd::untar::rebuild;
 
 /// Writes the tar that a stream and its directories make up, and gives its size.
 ///

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::super::{PIECE, SplitFdError};
 use super::{FILE, INLINE, METADATA, check_name};
+use crate::sink::splitfd::{PIECE, SplitFdError};
 
 /// Writes a splitdirfdstream.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 //! ```
 //! use std::io::Write;
 //! use cstor_client::interrupt::Interrupt;
-//! use cstor_client::output::NewFile;
+//! use cstor_client::temporary::NewFile;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = tempfile::tempdir()?;

@@ -11,15 +11,15 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::descent::{At, Step, Visit, descend};
-use super::destination::{CONFINED, open_dir};
-use crate::interrupt::Interrupt;
+use crate::base::beneath::{CONFINED, open_dir};
+use crate::base::interrupt::Interrupt;
 
 /// How often directories may not be empty when they are left, before it is given up: some file systems pass over names
 /// where others were removed, but this often somebody fills them.
 const MAX_REFILLED: u32 = 1 << 20;
 
 /// Removes everything in a directory.
-pub(super) fn clear(top: BorrowedFd<'_>) -> Result<(), At<Errno>> {
+pub(crate) fn clear(top: BorrowedFd<'_>) -> Result<(), At<Errno>> {
     sweep(top, None)
 }
 
@@ -39,7 +39,7 @@ fn sweep(top: BorrowedFd<'_>, interrupt: Option<&Interrupt>) -> Result<(), At<Er
 }
 
 /// Whether a directory has no entries.
-pub(super) fn is_empty(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
+pub(crate) fn is_empty(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
     for entry in Dir::new(open_dir(parent, name)?)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::incomplete::{Incomplete, Published};
 use super::remains::remove_dead;
-use crate::interrupt::{Hold, Interrupt};
+use crate::base::interrupt::{Hold, Interrupt};
 
 /// A file that appears under its name when it is complete; dropping it before removes it.
 #[derive(Debug)]

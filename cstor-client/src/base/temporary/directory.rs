@@ -10,8 +10,8 @@ use rustix::process::geteuid;
 
 use super::make_named;
 use super::remains::remove_dead;
-use crate::extract::empty;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
+use crate::base::sweep::empty;
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

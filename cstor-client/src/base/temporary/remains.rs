@@ -22,8 +22,8 @@ use rustix::process::geteuid;
 
 use super::leads_to;
 use super::name::{is_temporary_name, is_temporary_name_of};
-use crate::extract::empty_unless_raised;
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
+use crate::base::sweep::empty_unless_raised;
 
 /// How many names a warning has: enough to see what it is about.
 const NAMED: usize = 3;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::incomplete::{Appeared, Incomplete};
 use super::{leads_to, make_private, remove_dead};
-use crate::interrupt::Interrupt;
+use crate::base::interrupt::Interrupt;
 
 fn opened(path: &Path) -> OwnedFd {
     open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, open, openat, readlinkat};
 use rustix::io::Errno;
 
-use crate::merge::join;
+use crate::base::path::join;
 
 /// The largest table that is read: 100,000 mounts, the kernel's own limit (`fs.mount-max`), of 640 bytes each.
 const MAX_TABLE: u64 = 64 << 20;

@@ -10,20 +10,20 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Dir, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
-use crate::merge::join;
+use crate::base::path::join;
 
 /// How many of the directories on the way stay open: ordinary trees are not deeper.
 const OPEN_LEVELS: usize = 16;
 
 /// What is to be done with the next entry, or with a directory that was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Next,
     Enter,
 }
 
 /// What is done in a tree.
-pub(super) trait Visit {
+pub(crate) trait Visit {
     type Problem: From<Errno>;
 
     /// Whether an entry that was entered is visited once more where its name was not kept.
@@ -47,10 +47,10 @@ pub(super) trait Visit {
 
 /// Where in a tree something was wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct At<P> {
+pub(crate) struct At<P> {
     /// From the top of the tree; empty for the top itself. Of a path that is too deep only the end is known.
-    pub(super) path: Vec<u8>,
-    pub(super) problem: P,
+    pub(crate) path: Vec<u8>,
+    pub(crate) problem: P,
 }
 
 /// A directory on the way.
@@ -79,7 +79,7 @@ impl Level {
 }
 
 /// Visits everything below a directory that is open for reading.
-pub(super) fn descend<V: Visit>(top: OwnedFd, visit: &mut V) -> Result<(), At<V::Problem>> {
+pub(crate) fn descend<V: Visit>(top: OwnedFd, visit: &mut V) -> Result<(), At<V::Problem>> {
     let mut way = Way(Vec::new());
     let visited = Level::open(top).map_err(V::Problem::from).and_then(|top| {
         way.0.push(top);

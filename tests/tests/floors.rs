@@ -1,0 +1,242 @@
+//! The library is a house with floors: a folder may use only those below it (docs/architecture.md has the column).
+//!
+//! Every path in the code counts, however it is spelled: in a `use`, in the middle of an expression or a macro, through
+//! `super`, or through a name that `lib.rs` re-exports. Unit tests are left out.
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// The floors from the ground up. Folders of one floor do not use each other.
+const FLOORS: &[&[&str]] = &[
+    &["base"],
+    &["tar", "store"],
+    &["splitfd", "tree"],
+    &["access"],
+    &["contents"],
+    &["output"],
+    &["storage"],
+    &["extract", "oci"],
+    &["error"],
+    &["jsonrpc"],
+    &["doctor", "fuzzing"],
+];
+
+/// Arrows that still point up: from a file to a folder. One that is gone must be taken out of this list.
+const STILL_UP: &[(&str, &str)] = &[];
+
+/// A module: its path in the crate and its code.
+struct Module {
+    path: Vec<String>,
+    code: TokenStream,
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../cstor-client/src")
+}
+
+/// The modules of the library by file, without those that only tests have.
+fn modules() -> BTreeMap<String, Module> {
+    let (top, mut modules) = (sources(), BTreeMap::new());
+    for entry in WalkDir::new(&top).into_iter().filter_entry(|entry| entry.file_name() != "bin") {
+        let entry = entry.expect("a readable tree");
+        let file = entry.path().strip_prefix(&top).expect("below the top").to_str().expect("plain names").to_owned();
+        let Some(name) = file.strip_suffix(".rs") else { continue };
+        let mut path: Vec<String> = name.split('/').map(str::to_owned).collect();
+        if path.last().is_some_and(|last| ["mod", "lib"].contains(&last.as_str())) {
+            path.pop();
+        }
+        let code = fs::read_to_string(entry.path()).unwrap().parse().unwrap_or_else(|error| panic!("{file}: {error}"));
+        modules.insert(file, Module { path, code });
+    }
+    let only_tests: Vec<Vec<String>> =
+        modules.values().flat_map(|module| test_modules(&module.code, &module.path)).collect();
+    modules.retain(|_, module| !only_tests.iter().any(|tests| module.path.starts_with(tests)));
+    modules
+}
+
+/// The modules that are declared with `#[cfg(test)]`.
+fn test_modules(code: &TokenStream, path: &[String]) -> Vec<Vec<String>> {
+    let tokens: Vec<String> = without_docs(code).iter().map(ToString::to_string).collect();
+    let declared = tokens.windows(5).filter(|window| is_test(&window[1]) && window[2] == "mod" && window[4] == ";");
+    declared.map(|window| [path, &window[3..4]].concat()).collect()
+}
+
+fn is_test(attribute: &str) -> bool {
+    attribute.replace(' ', "") == "[cfg(test)]"
+}
+
+/// The tokens without documentation.
+fn without_docs(code: &TokenStream) -> Vec<TokenTree> {
+    let tokens: Vec<TokenTree> = code.clone().into_iter().collect();
+    let is_doc = |token: &TokenTree| matches!(token, TokenTree::Group(group) if group.to_string().starts_with("[doc"));
+    let kept = tokens.iter().enumerate().filter(|(place, token)| {
+        let next_is_doc = || tokens.get(place + 1).is_some_and(&is_doc) || tokens.get(place + 2).is_some_and(&is_doc);
+        !is_doc(token) && !((token.to_string() == "#" || token.to_string() == "!") && next_is_doc())
+    });
+    kept.map(|(_, token)| token.clone()).collect()
+}
+
+/// All paths from `crate`, as written or through `super`.
+fn paths(code: &TokenStream, module: &[String], found: &mut BTreeSet<Vec<String>>) {
+    let tokens = without_docs(code);
+    let mut place = 0;
+    while place < tokens.len() {
+        if is_test(&tokens[place].to_string()) {
+            // What follows ends with its body or a semicolon.
+            let is_end = |token: &TokenTree| {
+                matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+                    || token.to_string() == ";"
+            };
+            place += tokens[place..].iter().position(is_end).unwrap_or(tokens.len());
+        } else if let TokenTree::Group(group) = &tokens[place] {
+            paths(&group.stream(), module, found);
+        } else if let Some(start) = start(&tokens[place..], module) {
+            follow(&tokens[place..], start, found);
+        } else if tokens[place].to_string() == "mod"
+            && let (Some(name), Some(TokenTree::Group(body))) = (tokens.get(place + 1), tokens.get(place + 2))
+        {
+            paths(&body.stream(), &[module, &[name.to_string()]].concat(), found);
+            place += 2;
+        }
+        place += 1;
+    }
+}
+
+/// Where a path begins that starts here: at the top of the crate, or above this module.
+fn start(tokens: &[TokenTree], module: &[String]) -> Option<Vec<String>> {
+    match tokens[0].to_string().as_str() {
+        "crate" => Some(Vec::new()),
+        "super" => Some(module[..module.len().saturating_sub(1)].to_vec()),
+        _ => None,
+    }
+}
+
+/// Follows a path from its first word on, into every branch of a `use` with braces.
+fn follow(tokens: &[TokenTree], at: Vec<String>, found: &mut BTreeSet<Vec<String>>) {
+    let is_colon = |place: usize| tokens.get(place).is_some_and(|token| token.to_string() == ":");
+    if !(is_colon(1) && is_colon(2)) {
+        found.insert(at);
+        return;
+    }
+    match tokens.get(3) {
+        Some(TokenTree::Ident(name)) if name == "super" => {
+            follow(&tokens[3..], at[..at.len().saturating_sub(1)].to_vec(), found);
+        }
+        Some(TokenTree::Ident(name)) => follow(&tokens[3..], [at, vec![name.to_string()]].concat(), found),
+        Some(TokenTree::Group(group)) => {
+            let inner: Vec<TokenTree> = group.stream().into_iter().collect();
+            for branch in inner.split(|token| token.to_string() == ",").filter(|branch| !branch.is_empty()) {
+                match &branch[0] {
+                    TokenTree::Ident(name) if name == "self" => drop(found.insert(at.clone())),
+                    TokenTree::Ident(name) => follow(branch, [at.clone(), vec![name.to_string()]].concat(), found),
+                    _ => drop(found.insert(at.clone())),
+                }
+            }
+        }
+        // `*`
+        _ => drop(found.insert(at)),
+    }
+}
+
+/// What the names at the top of the crate stand for: the folders, and what `lib.rs` re-exports of them.
+fn names_at_the_top(lib: &Module) -> BTreeMap<String, String> {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let code = lib.code.to_string();
+    for statement in code.split(';').filter_map(|statement| statement.split_once("pub use ")) {
+        let (path, last) = (statement.1.replace(' ', ""), statement.1.rsplit(" as ").next().unwrap_or_default());
+        let folder = path.split("::").next().unwrap_or_default().to_owned();
+        let branches = path.split_once("::").map_or("", |(_, rest)| rest).trim_matches(['{', '}']);
+        for branch in branches.split(',') {
+            let name = branch.rsplit("::").next().unwrap_or_default();
+            names.insert(name.trim_matches(['{', '}']).to_owned(), folder.clone());
+        }
+        names.insert(last.trim().to_owned(), folder);
+    }
+    names
+}
+
+fn floor(folder: &str) -> Option<usize> {
+    FLOORS.iter().position(|floor| floor.contains(&folder))
+}
+
+/// The arrows that point up, or to another folder of the same floor.
+fn upward(modules: &BTreeMap<String, Module>) -> BTreeSet<(String, String)> {
+    let names = names_at_the_top(&modules["lib.rs"]);
+    let mut upward = BTreeSet::new();
+    for (file, module) in modules.iter().filter(|(file, _)| *file != "lib.rs") {
+        let own = &module.path[0];
+        let from = floor(own).unwrap_or_else(|| panic!("{file}: no floor has a folder {own:?}"));
+        let mut found = BTreeSet::new();
+        paths(&module.code, &module.path, &mut found);
+        for path in found.iter().filter_map(|path| path.first()) {
+            let to = names.get(path).filter(|_| floor(path).is_none()).unwrap_or(path);
+            // A name of `lib.rs` itself is above all floors.
+            if to != own && floor(to).is_none_or(|to| to >= from) {
+                upward.insert((file.clone(), to.clone()));
+            }
+        }
+    }
+    upward
+}
+
+#[test]
+fn no_arrow_points_up() {
+    let found = upward(&modules());
+    let known: BTreeSet<(String, String)> =
+        STILL_UP.iter().map(|(file, folder)| (file.to_string(), folder.to_string())).collect();
+    let new: Vec<_> = found.difference(&known).collect();
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone, take them out of the list: {gone:#?}");
+}
+
+#[test]
+fn an_arrow_is_seen_however_it_is_spelled() {
+    let upward_of = |path: &str, code: &str| {
+        let lib = "mod base; pub use storage::{Storage, layer::Layer}; pub use base::temporary as output_of;";
+        let module = |path: &str, code: &str| Module {
+            path: path.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            code: code.parse().expect("Rust"),
+        };
+        let modules = [("lib.rs", module("", lib)), ("file.rs", module(path, code))];
+        upward(&modules.map(|(file, module)| (file.to_owned(), module)).into())
+    };
+    let up = [
+        "use crate::storage::Image;",
+        "use crate::{base::kind, storage::Image};",
+        "use crate::{base::{kind, path}, extract};",
+        "pub(crate) use crate::storage::*;",
+        "fn f() { crate::storage::open() }",
+        "fn f() { format!(\"{}\", crate::storage::open()) }",
+        "use super::super::storage::Image;",
+        "use super::super::super::store::super::storage::Image;",
+        "fn f() { super::super::oci::copy() }",
+        "mod inner { use super::super::super::storage::Image; }",
+        "use crate::Storage;",
+        "use crate::Layer as Other;",
+        "impl crate::Layer {}",
+        "use crate::splitfdstream;",
+        "#[cfg(test)] mod tests { use super::*; } use crate::storage::Image;",
+        "#[cfg(test)] use crate::base::kind; use crate::storage::Image;",
+    ];
+    for code in up {
+        assert_eq!(upward_of("tree::overlay", code).len(), 1, "{code}");
+    }
+    let down = [
+        "use crate::base::kind; use super::final_tree::Tree; use crate::tar::Header;",
+        "use crate::{base::kind, store, tree};",
+        "/// [`crate::storage`]\nfn f() {}",
+        "//! [`crate::storage`]\nfn f() { let text = \"crate::storage\"; }",
+        "#[cfg(test)] mod tests { use crate::storage::Image; }",
+        "#[cfg(test)] mod tests;",
+        "use crate::output_of::NewFile;",
+        "mod inner { use super::super::final_tree::Tree; }",
+    ];
+    for code in down {
+        assert_eq!(upward_of("tree::overlay", code), BTreeSet::new(), "{code}");
+    }
+    // Folders of one floor do not use each other.
+    assert_eq!(upward_of("tree::overlay", "use crate::splitfd::Reader;").len(), 1);
+}
