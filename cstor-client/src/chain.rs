@@ -12,10 +12,10 @@ use crate::base::account::Account;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
-use crate::entry::Content;
 use crate::layer::ContentProblem;
 use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
+use crate::tar::Content;
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
 pub(crate) const MAX_LAYERS: usize = 500;

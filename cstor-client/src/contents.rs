@@ -3,15 +3,17 @@
 //!
 //! It opens files in windows, layer by layer; the order is that of the tree.
 
+pub(crate) mod merged;
+
 use cstor_proto::{Refusal, RelPath};
 
 use crate::chain::Chain;
-use crate::entry::Content;
 use crate::error::{ContentProblem, Error, ReadError};
 use crate::flow::{self, OpenContents};
-use crate::merge::{FinalTree, InodeKind, TreeEntry};
 use crate::sink::SinkError;
 use crate::source::{Escalating, FileSource, OpenedFile};
+use crate::tar::Content;
+use crate::tree::{FinalTree, InodeKind, TreeEntry};
 
 /// Visits every path of the tree but the root. Contents are opened if `open` is set, once for all names
 /// of an inode: `visit` is told the first name for the others.

@@ -9,18 +9,18 @@ pub use crate::base::account::{NoMemory, OverMemoryLimit};
 pub use crate::base::interrupt::Interrupted;
 pub use crate::base::kind::{ErrorKind, destination_kind};
 pub use crate::disk::DiskError;
-pub use crate::entry::{ChunkedError, HeaderError};
 pub use crate::extract::ExtractError;
 #[cfg(feature = "jsonrpc")]
 pub use crate::jsonrpc::ProxyV1Error;
 pub use crate::layer::{BlobError, ContentProblem, ReadError, ReadProblem};
-pub use crate::merge::{MergeError, MergeProblem};
 pub use crate::sink::SinkError;
 pub use crate::sink::oci::error::CopyError;
 pub use crate::sink::splitfd::{BadName, SplitFdError};
 pub use crate::source::{BadDescriptor, Replaceable, SourceError};
 pub use crate::store::{LayerPart, Overlap, StoreError};
-pub use crate::tarsplit::{LineError, TarSplitError};
+pub use crate::tar::tarsplit::{LineError, TarSplitError};
+pub use crate::tar::{ChunkedError, HeaderError};
+pub use crate::tree::{MergeError, MergeProblem};
 
 /// Any error of this library.
 #[derive(Debug, thiserror::Error)]

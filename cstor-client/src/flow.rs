@@ -14,11 +14,11 @@ use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
 use crate::chain::{Chain, ChainLayer};
-use crate::entry::{Content, Entry, Header, Member};
 use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
 use crate::layer::{Entries, Sum};
 use crate::sink::SinkError;
 use crate::source::{FileSource, OpenedFile};
+use crate::tar::{Content, Entry, Header, Member};
 
 /// Contents that are open at a time: enough to fill a message to the helper and answer from the next.
 const WINDOW: usize = 64;

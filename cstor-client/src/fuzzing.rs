@@ -9,11 +9,11 @@ use cstor_proto::StoreIndex;
 use crate::base::account::Account;
 use crate::base::digest::Digest;
 use crate::base::interrupt::{Interrupt, Interrupted};
-use crate::entry::{Assembler, Chunked, Entry, Member, Time};
 use crate::image::reference;
-use crate::merge::{FinalTree, MergeProblem};
 use crate::store::{StoreError, parse_containers, parse_images, parse_layers};
-use crate::tarsplit::{Line, TarSplitReader};
+use crate::tar::tarsplit::{Line, TarSplitReader};
+use crate::tar::{Assembler, Chunked, Entry, Member, Time};
+use crate::tree::{FinalTree, MergeProblem};
 
 #[cfg(feature = "jsonrpc")]
 pub use crate::jsonrpc::fuzzing as jsonrpc;

@@ -23,7 +23,6 @@ mod contents;
 mod disk;
 #[cfg(feature = "cli")]
 pub mod doctor;
-pub mod entry;
 pub mod error;
 pub mod extract;
 mod flow;
@@ -34,15 +33,15 @@ mod image;
 #[cfg(feature = "jsonrpc")]
 pub mod jsonrpc;
 mod layer;
-pub mod merge;
 mod proxy;
 mod rootfs;
 mod sink;
 mod source;
 mod store;
+pub mod tar;
 mod target;
-mod tarsplit;
 pub mod toc;
+pub mod tree;
 
 pub use base::digest::{Digest, ImageId};
 pub use base::kind::ErrorKind;

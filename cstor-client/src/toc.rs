@@ -16,11 +16,11 @@ use crate::base::account::Account;
 use crate::base::digest::Digest;
 use crate::chain::Chain;
 use crate::contents;
-use crate::entry::{Header, Kind, Time, Xattr};
 use crate::error::Error;
 use crate::flow::OpenContents;
-use crate::merge::{FinalTree, InodeKind, TreeEntry, is_marker};
 use crate::sink::SinkError;
+use crate::tar::{Header, Kind, Time, Xattr};
+use crate::tree::{FinalTree, InodeKind, TreeEntry, is_marker};
 
 /// The version of the format.
 const VERSION: u32 = 1;

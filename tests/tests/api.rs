@@ -2,11 +2,11 @@
 //! each answer is known, and in the lab, where podman gives the same answer. What the tree of an image must be is not
 //! tested here (`extract`), nor bad input in its breadth (`bad_*`).
 
-use cstor_client::entry::Kind;
 use cstor_client::error::{ExtractError, ReadProblem, SourceError, StoreError};
 use cstor_client::extract::{Devices, Extractor, Losses, Progress, Reach, Reflink, Report, Silent};
 use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher as LaunchBy};
-use cstor_client::merge::InodeKind;
+use cstor_client::tar::Kind;
+use cstor_client::tree::InodeKind;
 use cstor_client::{
     Digest, Error, ErrorKind, Escaped, Image, ImageId, Layer, LayerId, Level, ProxiedStorage, Storage, Verify,
 };

@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::account::Charge;
 use crate::base::path::{join, split};
 use crate::chain::Chain;
-use crate::entry::{Header, Kind, Member};
+use crate::contents::merged::{self, Merging};
 use crate::error::Error;
 use crate::layer;
-use crate::merge::{self, FinalTree, Inode, Meaning, Merging, classify};
 use crate::source::Escalating;
+use crate::tar::{Header, Kind, Member};
+use crate::tree::{FinalTree, Inode, Meaning, classify};
 
 /// One path that a container has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, Error> {
     let top = chain.layers().len().saturating_sub(1);
     let mut source = Escalating::new(chain.shared());
     let merging = Merging { keep: &|_| false, progress: &mut |_, _| {} };
-    let below = merge::merge_below(&mut chain, top, &mut source, merging)?;
+    let below = merged::merge_below(&mut chain, top, &mut source, merging)?;
     let (mut headers, mut charge) = (Vec::new(), chain.account().charge());
     layer::each_member(&mut chain, top, &mut source, &mut |_, Member { mut header, .. }| {
         header.xattrs = Vec::new();

@@ -17,10 +17,10 @@ use crate::base::kind::ErrorKind;
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::merge::FinalTree;
 use crate::rootfs;
 use crate::store::{ContainerRecord, Shared, StoreError};
 use crate::toc::Toc;
+use crate::tree::FinalTree;
 
 pub use changes::{Change, ChangeKind};
 

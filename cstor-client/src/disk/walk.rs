@@ -21,11 +21,11 @@ use crate::base::host_xattrs::belongs_to_driver;
 use crate::base::interrupt::Interrupt;
 use crate::base::path::{join, split};
 use crate::chain::{Chain, ChainLayer, ContentsDir};
-use crate::entry::{Content, Header, Kind, Member, Time, Xattr};
 use crate::error::Error;
 use crate::layer::{ReadError, ReadProblem};
-use crate::merge::is_marker;
 use crate::source::{DirSource, Escalating};
+use crate::tar::{Content, Header, Kind, Member, Time, Xattr};
+use crate::tree::is_marker;
 
 /// The name of the layer's own directory in a tar.
 const ROOT: &[u8] = b"./";

@@ -10,8 +10,8 @@ use super::clone::{Fill, FillError, Filler, write_at};
 use super::error::ExtractError;
 use super::plan::MAX_BYTES;
 use crate::base::temporary::without_name;
-use crate::entry::Content;
 use crate::layer::ContentProblem;
+use crate::tar::Content;
 
 /// What errors call the file.
 const NAME: &str = "contents";

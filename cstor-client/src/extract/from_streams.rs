@@ -24,11 +24,11 @@ use super::{Extractor, report};
 use crate::base::account::Account;
 use crate::base::interrupt::Interrupt;
 use crate::chain::MAX_LAYERS;
-use crate::entry::{Entry, Kind, Member, Piece};
 use crate::layer::ContentProblem;
-use crate::merge::{FinalTree, InodeId, MergeProblem};
 use crate::sink::splitfd::{FileSupply, Members, Place, Reader, SplitFdError};
 use crate::store::{StoreError, Territory};
+use crate::tar::{Entry, Kind, Member, Piece};
+use crate::tree::{FinalTree, InodeId, MergeProblem};
 
 /// What is read or written at a time.
 const PIECE: usize = 256 * 1024;

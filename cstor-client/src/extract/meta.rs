@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use super::report::Losses;
 use crate::base::host_xattrs::belongs_to_host;
-use crate::entry::Xattr;
-use crate::merge::Meta;
+use crate::tar::Xattr;
+use crate::tree::Meta;
 
 /// Set-user-id and set-group-id.
 const SET_ID: u32 = 0o6000;

@@ -34,11 +34,12 @@ use crate::base::account::Account;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::interrupt::Interrupt;
 use crate::chain::Chain;
+use crate::contents::merged::{self, Merging};
 use crate::layer::Layer;
-use crate::merge::{self, FinalTree, Merging};
 use crate::source::Escalating;
 use crate::store::{StoreError, Territory};
 use crate::target::Target;
+use crate::tree::FinalTree;
 use destination::Staging;
 use from_chain::FromChain;
 use hook::Hook;
@@ -222,7 +223,7 @@ impl Extractor {
             keep: &|name| policy.keeps(name),
             progress: &mut |done, entries| progress.layer_read(done, layers, entries),
         };
-        let tree = merge::merge_with(&mut chain, merging)?;
+        let tree = merged::merge_with(&mut chain, merging)?;
         self.place(&chain, &tree, policy, destination, progress)
     }
 

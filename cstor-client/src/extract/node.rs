@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::error::ExtractError;
 use super::place::Placer;
 use super::plan::Step;
-use crate::merge::Inode;
+use crate::tree::Inode;
 
 impl Placer<'_> {
     /// Symbolic links come after all files: nothing that is created can be reached through one.

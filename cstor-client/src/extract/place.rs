@@ -20,8 +20,8 @@ use super::plan::{Plan, Step};
 use super::report::{Counters, Progress};
 use crate::base::beneath::{CONFINED, open_dir};
 use crate::base::interrupt::Interrupt;
-use crate::entry::Content;
-use crate::merge::{FinalTree, Inode, InodeId, InodeKind};
+use crate::tar::Content;
+use crate::tree::{FinalTree, Inode, InodeId, InodeKind};
 
 /// Everything that placing needs to know, except where contents come from.
 pub(super) struct Placer<'a> {

@@ -13,7 +13,7 @@ use super::report::Losses;
 use crate::base::account::Charge;
 use crate::base::interrupt::Interrupt;
 use crate::error::Error;
-use crate::merge::{FinalTree, Inode, InodeId, InodeKind, Meta};
+use crate::tree::{FinalTree, Inode, InodeId, InodeKind, Meta};
 
 /// All contents together; more is a mistake, or an attempt to fill a disk with clones.
 pub(super) const MAX_BYTES: u64 = 16 << 40;

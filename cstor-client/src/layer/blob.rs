@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::base::interrupt::{Interrupt, Interrupted};
-use crate::entry::crc64::Crc64;
-use crate::entry::{
+use crate::tar::crc64::Crc64;
+use crate::tar::{
     Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Kind, MAX_HEADERS, Piece, Placed,
 };
 

@@ -13,11 +13,11 @@ use super::error::{ReadError, ReadProblem};
 use crate::base::account::Charge;
 use crate::chain::{Chain, ChainLayer, Members};
 use crate::disk;
-use crate::entry::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
 use crate::error::Error;
 use crate::source::{Escalating, FileSource};
 use crate::store::{LayerPart, StoreError, additional_layers};
-use crate::tarsplit::TarSplitReader;
+use crate::tar::tarsplit::TarSplitReader;
+use crate::tar::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
 
 /// The members of a layer, read as they are asked for.
 pub struct Entries {

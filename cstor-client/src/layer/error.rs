@@ -9,8 +9,8 @@ use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, kind_of_io};
 use crate::disk::DiskError;
-use crate::entry::{ArchiveProblem, ChunkedError, Content, HeaderError};
-use crate::tarsplit::{LineError, TarSplitError};
+use crate::tar::tarsplit::{LineError, TarSplitError};
+use crate::tar::{ArchiveProblem, ChunkedError, Content, HeaderError};
 
 /// A layer's description cannot be read, or one of its members not understood.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::ContentProblem;
 use crate::base::digest::Digest;
-use crate::entry::Content;
-use crate::entry::crc64::Crc64;
+use crate::tar::Content;
+use crate::tar::crc64::Crc64;
 
 static ZEROS: [u8; 4096] = [0; 4096];
 

@@ -12,11 +12,11 @@ use crate::base::account::Charge;
 use crate::base::host_xattrs::is_left_out_of_tars;
 use crate::chain::Chain;
 use crate::contents;
-use crate::entry::Time;
 use crate::error::Error;
 use crate::flow::OpenContents;
-use crate::merge::{FinalTree, InodeKind, Meta, TreeEntry};
 use crate::sink::SinkError;
+use crate::tar::Time;
+use crate::tree::{FinalTree, InodeKind, Meta, TreeEntry};
 
 const BLOCK: usize = 512;
 const BUFFER: usize = 256 * 1024;

@@ -4,9 +4,9 @@ use std::io;
 
 use super::{SinkError, TarSink};
 use crate::base::digest::Digest;
-use crate::entry::{Header, Member};
 use crate::error::ReadError;
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::tar::{Header, Member};
 
 /// How closely a layer is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

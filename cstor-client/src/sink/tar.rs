@@ -5,8 +5,8 @@ use std::io::Write;
 use super::SinkError;
 use super::digest::{BUFFER, Hasher};
 use crate::base::digest::Digest;
-use crate::entry::{Header, Member};
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::tar::{Header, Member};
 
 /// Writes a tar, and hashes it if asked to.
 pub(crate) struct TarSink<W: Write> {

@@ -1,8 +1,8 @@
 //! The table of contents of a layer, whiteouts and all, without opening a file unless digests are wanted.
 
 use super::SinkError;
-use crate::entry::{Header, Member};
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::tar::{Header, Member};
 use crate::toc::{TakeRow, TocEntry};
 
 /// Makes a row of each member.

@@ -7,7 +7,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cstor_client::entry::{Kind, Time};
+use cstor_client::tar::{Kind, Time};
 use cstor_client::fuzzing;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;

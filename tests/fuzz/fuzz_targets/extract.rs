@@ -149,7 +149,7 @@ fn tempt(diff: &Path, lab: &Lab) {
 
 /// The lines that podman would write of a tar, as far as it can be read.
 fn lines(tar: &[u8]) -> Vec<u8> {
-    let (mut lines, mut archive) = (Lines::default(), cstor_client::entry::Archive::new(tar));
+    let (mut lines, mut archive) = (Lines::default(), cstor_client::tar::Archive::new(tar));
     while let Ok(Some(placed)) = archive.next_entry() {
         lines.segment(&placed.entry.raw);
         if let Some(member) = placed.entry.member {

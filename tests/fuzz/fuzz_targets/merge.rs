@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 use cstor_client::fuzzing;
-use cstor_client::merge::{FinalTree, InodeKind, MergeProblem};
+use cstor_client::tree::{FinalTree, InodeKind, MergeProblem};
 use cstor_fuzz::layers::{What, decode};
 use cstor_fuzz::scratch::scratch;
 use cstor_fuzz::untar::{Combined, Refused, Seen, Unpacked};

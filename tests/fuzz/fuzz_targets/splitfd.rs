@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::sync::OnceLock;
 
-use cstor_client::entry::{Archive, Kind};
+use cstor_client::tar::{Archive, Kind};
 use cstor_client::{splitdirfdstream as dir, splitfdstream as fd};
 use cstor_fuzz::Input;
 use cstor_fuzz::scratch::scratch;

@@ -7,7 +7,7 @@
 
 use std::io::Read;
 
-use cstor_client::entry::{Archive, Kind, Piece};
+use cstor_client::tar::{Archive, Kind, Piece};
 use cstor_fuzz::tar::{BLOCK, assemble};
 use libfuzzer_sys::fuzz_target;
 

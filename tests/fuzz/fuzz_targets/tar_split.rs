@@ -8,7 +8,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cstor_client::entry::{Archive, Entry, Kind};
+use cstor_client::tar::{Archive, Entry, Kind};
 use cstor_client::fuzzing::{self, SplitLayer, SplitLine};
 use cstor_fuzz::tar::{BLOCK, Lines, assemble, gzip};
 use libfuzzer_sys::fuzz_target;
@@ -108,7 +108,7 @@ fuzz_target!(|data: &[u8]| {
                 let (wanted_member, member) =
                     (wanted.member.as_ref().expect("one"), found.member.as_ref().expect("one"));
                 assert_eq!((&wanted.raw, &wanted_member.header), (&found.raw, &member.header));
-                let size = |content: Option<cstor_client::entry::Content>| content.map(|content| content.size);
+                let size = |content: Option<cstor_client::tar::Content>| content.map(|content| content.size);
                 assert_eq!(size(wanted_member.content), size(member.content));
             }
             return rebuild(&layer);

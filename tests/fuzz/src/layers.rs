@@ -5,7 +5,7 @@
 //! components of its name (low half) and of its target (high half), and a byte for each component: the word in the
 //! lowest five bits, how often it is repeated in the others.
 
-use cstor_client::entry::{Content, Header, Kind, Member as Parsed, Time};
+use cstor_client::tar::{Content, Header, Kind, Member as Parsed, Time};
 
 use crate::Input;
 

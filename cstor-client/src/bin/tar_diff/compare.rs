@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::BufReader;
 
-use cstor_client::entry::{Archive, Placed};
+use cstor_client::tar::{Archive, Placed};
 
 use crate::contents::{Side, Unread, first_difference, mismatch};
 use crate::exit::Trouble;

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use cstor_client::entry::{Archive, ArchiveError, Piece};
+use cstor_client::tar::{Archive, ArchiveError, Piece};
 use sha2::{Digest, Sha256};
 
 /// What is summed up at a time: a block of zeros does not count, whether it is stored or not.

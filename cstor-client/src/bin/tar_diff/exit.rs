@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cstor_client::Escaped;
-use cstor_client::entry::{ArchiveError, ArchiveProblem};
+use cstor_client::tar::{ArchiveError, ArchiveProblem};
 
 /// Why there is no answer.
 #[derive(Debug)]

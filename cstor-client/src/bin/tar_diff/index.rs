@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 
-use cstor_client::entry::{Archive, ArchiveError, Placed};
+use cstor_client::tar::{Archive, ArchiveError, Placed};
 use sha2::{Digest, Sha256};
 
 use crate::contents::{Sum, sum};

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cstor_client::entry::{Archive, ArchiveError};
+use cstor_client::tar::{Archive, ArchiveError};
 use rustix::fs::{CWD, FileType, Mode, OFlags, SeekFrom, fstat, openat, seek};
 use rustix::io::{pread, retry_on_intr};
 

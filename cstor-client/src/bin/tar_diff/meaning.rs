@@ -1,7 +1,7 @@
 //! What a member means, however its header is written, and in what two differ.
 
 use cstor_client::Escaped;
-use cstor_client::entry::{Header, Kind, Time};
+use cstor_client::tar::{Header, Kind, Time};
 
 /// A member's meaning apart from its contents.
 #[derive(Debug)]

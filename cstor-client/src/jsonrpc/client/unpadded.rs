@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use crate::entry::{Archive, ArchiveError, ArchiveProblem};
 use crate::sink::splitfd::{Piece, Reader, SplitFdError};
+use crate::tar::{Archive, ArchiveError, ArchiveProblem};
 
 const BLOCK: u64 = 512;
 /// Two blocks of zeros end a tar.

@@ -11,9 +11,9 @@ use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::ErrorKind;
 use crate::chain::MAX_LAYERS;
-use crate::entry::ArchiveProblem;
-use crate::merge::MergeProblem;
 use crate::source::said;
+use crate::tar::ArchiveProblem;
+use crate::tree::MergeProblem;
 
 /// An image proxy could not be started, died, did not keep to the protocol, or gave an image that cannot be used.
 #[derive(Debug, thiserror::Error)]

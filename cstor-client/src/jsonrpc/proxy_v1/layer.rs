@@ -8,11 +8,11 @@ use super::ProxyV1Error;
 use super::pipe::Blob;
 use crate::base::digest::Digest;
 use crate::base::kind::ErrorKind;
-use crate::entry::{Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Piece};
 use crate::error::Error;
 use crate::extract::ExtractError;
 use crate::extract::from_streams::Stream;
-use crate::merge::MergeProblem;
+use crate::tar::{Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Piece};
+use crate::tree::MergeProblem;
 
 /// A layer, as manifest and configuration name it.
 #[derive(Debug, Clone)]

@@ -6,10 +6,10 @@
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::entry::{Header, Member};
 use crate::error::{SinkError, SplitFdError};
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::sink::splitfd::{Writer, check_size};
+use crate::tar::{Header, Member};
 
 const BLOCK: u64 = 512;
 

@@ -12,13 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::base::digest::Digest;
-use crate::entry::{Header, Member};
 use crate::error::SinkError;
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::jsonrpc::shapes::{End, FdValue, FileOf, Segment, Start};
 use crate::jsonrpc::wire::{Connection, Notification, WireError};
 use crate::layer::Layer;
 use crate::sink::splitfd::check_size;
+use crate::tar::{Header, Member};
 
 /// The most header bytes in one segment; in base64 they are a third more.
 const MAX_SEGMENT: usize = 64 * 1024;

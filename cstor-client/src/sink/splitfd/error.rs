@@ -6,9 +6,9 @@ use cstor_proto::Escaped;
 
 use super::MAX_INLINE;
 use crate::base::kind::{ErrorKind, destination_kind, kind_of_io};
-use crate::entry::HeaderError;
 use crate::error::destination_advice;
-use crate::merge::MergeProblem;
+use crate::tar::HeaderError;
+use crate::tree::MergeProblem;
 
 /// A stream cannot be written, read, or made a tar of. Offsets count the bytes of the stream.
 #[derive(Debug, thiserror::Error)]

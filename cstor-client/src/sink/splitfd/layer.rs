@@ -5,11 +5,11 @@ use std::io::Write;
 use rustix::fs::fstat;
 
 use super::{ExternalFile, FileConsumer, SplitFdError, Writer};
-use crate::entry::{Header, Member};
 use crate::error::Error;
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::layer::Layer;
 use crate::sink::SinkError;
+use crate::tar::{Header, Member};
 
 /// What a layer was split into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -5,7 +5,7 @@
 use std::io::{self, Read};
 
 use super::{Piece, Reader, SplitFdError};
-use crate::entry::{Archive, ArchiveError, ArchiveProblem, Entry, HeaderError, Kind, Piece as Contents};
+use crate::tar::{Archive, ArchiveError, ArchiveProblem, Entry, HeaderError, Kind, Piece as Contents};
 
 /// Where a stream's bytes and files come from.
 pub(crate) trait Chunks {

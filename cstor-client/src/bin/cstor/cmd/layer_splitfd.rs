@@ -2,10 +2,10 @@
 
 use std::io::{self, BufWriter, Write};
 
-use cstor_client::temporary::publish_all;
 #[cfg(feature = "zstd")]
 use cstor_client::splitfdstream::Compressor;
 use cstor_client::splitfdstream::{ExternalFile, Split};
+use cstor_client::temporary::publish_all;
 use cstor_client::{Error, Escaped, Layer, error::SplitFdError};
 
 use super::{keep_stores_from, open_store};

@@ -6,13 +6,13 @@ use std::io::Write;
 use cstor_proto::RelPath;
 
 use super::Writer;
-use crate::entry::{Header, Kind, Member};
 use crate::error::Error;
 use crate::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::layer::Layer;
 use crate::sink::SinkError;
 use crate::sink::splitfd::layer::{check_size, plain};
 use crate::sink::splitfd::{PIECE, Split};
+use crate::tar::{Header, Kind, Member};
 
 impl Layer {
     /// Writes its tar as a splitdirfdstream with one directory, the layer's `diff`.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::MergeProblem;
 use crate::base::account::{Account, Charge, OverMemoryLimit};
 use crate::base::digest::Digest;
-use crate::entry::{Content, Header, Kind, Time, Xattr};
+use crate::tar::{Content, Header, Kind, Time, Xattr};
 
 /// Inodes at a time: at most 300 bytes each with an ordinary name, 600 MB in all.
 const MAX_INODES: usize = 2_000_000;

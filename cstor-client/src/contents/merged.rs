@@ -1,27 +1,10 @@
-//! From the members of all layers to the tree that a container would see; nothing is opened or written.
-//!
-//! It does what podman and overlayfs do together: each layer becomes a tree of its own, as podman's untar
-//! makes it in an empty directory (`layer_tree.rs`), and is then laid over the tree of those below
-//! (`overlay.rs`). So a symlink is followed only within its layer, and whiteouts hide lower layers only,
-//! wherever they stand in the tar.
+//! The layers of a chain as one tree: their members are read, one layer after the other, and laid over each other.
 
-mod error;
-mod layer_tree;
-mod overlay;
-mod tree;
-mod whiteout;
-
-pub use error::{MergeError, MergeProblem};
-pub(crate) use layer_tree::LayerTree;
-pub use tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
-pub(crate) use tree::{InodeId, Keep};
-pub(crate) use whiteout::{Meaning, classify, is_marker};
-
-use crate::base::interrupt::{Interrupt, Interrupted};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::layer;
 use crate::source::Escalating;
+use crate::tree::{FinalTree, Keep, MergeError};
 
 /// What a merge keeps, and whom it tells of its progress.
 pub(crate) struct Merging<'a> {
@@ -66,20 +49,4 @@ pub(crate) fn merge_below(
         (merging.progress)(place + 1, count);
     }
     Ok(tree)
-}
-
-impl FinalTree {
-    /// Lays one more layer over the tree: `add` puts its members into a tree of its own first.
-    pub(crate) fn lay<E: From<Interrupted>>(
-        &mut self,
-        layer: u16,
-        keep: Keep<'_>,
-        interrupt: &Interrupt,
-        add: impl FnOnce(&mut LayerTree<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut upper = LayerTree::new(self, layer, keep);
-        add(&mut upper)?;
-        let root = upper.root();
-        Ok(self.overlay(root, interrupt)?)
-    }
 }

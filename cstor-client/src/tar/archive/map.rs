@@ -3,9 +3,9 @@
 use std::io::Read;
 
 use super::{Archive, ArchiveProblem, MAX_HEADERS};
-use crate::entry::HeaderError;
-use crate::entry::sparse::{self, Extent};
-use crate::entry::ustar::BLOCK;
+use crate::tar::HeaderError;
+use crate::tar::sparse::{self, Extent};
+use crate::tar::ustar::BLOCK;
 
 impl<R: Read> Archive<R> {
     /// The map of an old GNU header, which blocks may continue (GNU tar, tar.h, `struct oldgnu_header`).

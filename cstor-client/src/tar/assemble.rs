@@ -8,7 +8,7 @@ use super::pax::{Records, Sparse};
 use super::ustar::{self, BLOCK, Fields};
 use super::{Content, Entry, MAX_HEADERS, Member};
 use crate::base::account::Charge;
-use crate::tarsplit::Line;
+use crate::tar::tarsplit::Line;
 
 /// The longest PAX extension, as Go's reader has it (archive/tar, `maxSpecialFileSize`), and the longest
 /// GNU name.

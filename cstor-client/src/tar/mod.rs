@@ -11,6 +11,7 @@ mod decoder;
 mod header;
 mod pax;
 mod sparse;
+pub(crate) mod tarsplit;
 mod ustar;
 
 pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};

@@ -10,10 +10,10 @@ mod tests;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use crate::entry::assemble::{Extensions, combine, header};
-use crate::entry::sparse::{self, Extent, PaxMap};
-use crate::entry::ustar::{self, BLOCK, Fields};
-use crate::entry::{Content, Entry, Header, HeaderError, Kind, MAX_HEADERS, Member};
+use crate::tar::assemble::{Extensions, combine, header};
+use crate::tar::sparse::{self, Extent, PaxMap};
+use crate::tar::ustar::{self, BLOCK, Fields};
+use crate::tar::{Content, Entry, Header, HeaderError, Kind, MAX_HEADERS, Member};
 pub(super) use error::compression;
 pub use error::{ArchiveError, ArchiveProblem};
 

@@ -9,9 +9,9 @@ use std::cmp::Ordering;
 use cstor_proto::{InvalidPath, RelPath};
 
 use super::MergeProblem;
-use super::tree::{Dentry, Dir, FinalTree, Inode, InodeId, InodeKind, Keep, Meta, Name};
+use super::final_tree::{Dentry, Dir, FinalTree, Inode, InodeId, InodeKind, Keep, Meta, Name};
 use super::whiteout::{Meaning, classify};
-use crate::entry::{Kind, MAX_XATTR_LIST, Member, Xattr, fits_list};
+use crate::tar::{Kind, MAX_XATTR_LIST, Member, Xattr, fits_list};
 
 /// Symlinks on the way to one file, as for the kernel (namei.h, `MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::entry::HeaderError;
+use crate::tar::HeaderError;
 
 /// A tar cannot be read.
 #[derive(Debug, thiserror::Error)]
