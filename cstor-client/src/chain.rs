@@ -12,7 +12,7 @@ use crate::base::account::Account;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
-use crate::layer::ContentProblem;
+use crate::contents::ContentProblem;
 use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
 use crate::tar::Content;

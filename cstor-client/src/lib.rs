@@ -20,12 +20,10 @@ mod base;
 mod chain;
 mod container;
 mod contents;
-mod disk;
 #[cfg(feature = "cli")]
 pub mod doctor;
 pub mod error;
 pub mod extract;
-mod flow;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod helper;
@@ -33,28 +31,35 @@ mod image;
 #[cfg(feature = "jsonrpc")]
 pub mod jsonrpc;
 mod layer;
+pub mod oci;
+mod output;
 mod proxy;
 mod rootfs;
-mod sink;
 mod source;
+mod splitfd;
 mod store;
 pub mod tar;
 mod target;
-pub mod toc;
 pub mod tree;
 
 pub use base::digest::{Digest, ImageId};
 pub use base::kind::ErrorKind;
 pub use base::{interrupt, temporary};
 pub use container::{Change, ChangeKind, Container};
+pub use contents::Entries;
 pub use cstor_proto::{Escaped, LayerId};
 pub use error::Error;
 pub use image::{Config, History, Image, Manifest, listing};
-pub use layer::{Entries, Layer, Verify};
+pub use layer::{Layer, Verify};
+pub use output::{Level, toc};
 pub use proxy::{ProxiedStorage, init_if_helper};
-pub use sink::Level;
-pub use sink::oci;
-pub use sink::splitfd as splitfdstream;
-pub use sink::splitfd::dir as splitdirfdstream;
+pub use splitfd::dir as splitdirfdstream;
 pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, Storage, discover};
 pub use target::Target;
+
+/// [`splitfd`](mod@crate::splitfdstream): layers as streams with files beside them.
+pub mod splitfdstream {
+    pub use crate::extract::from_streams::extract;
+    pub use crate::output::splitfd::Split;
+    pub use crate::splitfd::*;
+}

@@ -7,8 +7,8 @@ use crate::container::Container;
 use crate::error::Error;
 use crate::image::Image;
 use crate::layer::Layer;
+use crate::output::toc::Toc;
 use crate::store::StoreError;
-use crate::toc::Toc;
 use crate::tree::FinalTree;
 
 /// An image or a container, as [`crate::Storage::target`] finds it.

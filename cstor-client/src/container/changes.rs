@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::account::Charge;
 use crate::base::path::{join, split};
 use crate::chain::Chain;
+use crate::contents::entries;
 use crate::contents::merged::{self, Merging};
 use crate::error::Error;
-use crate::layer;
 use crate::source::Escalating;
 use crate::tar::{Header, Kind, Member};
 use crate::tree::{FinalTree, Inode, Meaning, classify};
@@ -44,7 +44,7 @@ pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, Error> {
     let merging = Merging { keep: &|_| false, progress: &mut |_, _| {} };
     let below = merged::merge_below(&mut chain, top, &mut source, merging)?;
     let (mut headers, mut charge) = (Vec::new(), chain.account().charge());
-    layer::each_member(&mut chain, top, &mut source, &mut |_, Member { mut header, .. }| {
+    entries::each_member(&mut chain, top, &mut source, &mut |_, Member { mut header, .. }| {
         header.xattrs = Vec::new();
         charge.add(header.size_in_memory())?;
         headers.push(header);

@@ -17,9 +17,9 @@ use crate::base::kind::ErrorKind;
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::layer::Layer;
+use crate::output::toc::Toc;
 use crate::rootfs;
 use crate::store::{ContainerRecord, Shared, StoreError};
-use crate::toc::Toc;
 use crate::tree::FinalTree;
 
 pub use changes::{Change, ChangeKind};

@@ -1,8 +1,8 @@
 //! The layers of a chain as one tree: their members are read, one layer after the other, and laid over each other.
 
+use super::entries;
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::layer;
 use crate::source::Escalating;
 use crate::tree::{FinalTree, Keep, MergeError};
 
@@ -39,7 +39,7 @@ pub(crate) fn merge_below(
         // A chain has at most 500 layers.
         let number = u16::try_from(place).unwrap_or(u16::MAX);
         tree.lay(number, merging.keep, &interrupt, |upper| -> Result<(), Error> {
-            layer::each_member(chain, place, source, &mut |layer, member| {
+            entries::each_member(chain, place, source, &mut |layer, member| {
                 count += 1;
                 let misplaced = |problem| MergeError { layer, name: member.header.path.clone(), problem };
                 upper.add(&member).map_err(misplaced)?;

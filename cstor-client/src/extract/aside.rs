@@ -10,7 +10,7 @@ use super::clone::{Fill, FillError, Filler, write_at};
 use super::error::ExtractError;
 use super::plan::MAX_BYTES;
 use crate::base::temporary::without_name;
-use crate::layer::ContentProblem;
+use crate::contents::ContentProblem;
 use crate::tar::Content;
 
 /// What errors call the file.

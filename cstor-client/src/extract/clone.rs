@@ -8,7 +8,8 @@ use rustix::fs::{SeekFrom, fstat, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use crate::base::interrupt::{Interrupt, Interrupted};
-use crate::layer::{ContentProblem, Sum};
+use crate::contents::ContentProblem;
+use crate::contents::Sum;
 use crate::tar::Content;
 
 /// Large enough that the system calls do not count, small enough for a cache.

@@ -11,8 +11,8 @@ use super::report::Losses;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
 use crate::error::{Error, destination_advice};
-use crate::sink::splitfd::SplitFdError;
 use crate::source::SourceError;
+use crate::splitfd::SplitFdError;
 use crate::store::StoreError;
 
 /// An image could not be extracted.

@@ -19,8 +19,8 @@ use crate::base::beneath::CONFINED;
 use crate::base::parallel::start_helpers;
 use crate::base::path::join;
 use crate::chain::{Chain, ChainLayer};
+use crate::contents::{ContentProblem, ReadError};
 use crate::error::Error;
-use crate::layer::{ContentProblem, ReadError};
 use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, SharedHelper, worth_asking};
 
 /// Directories that a thread takes at a time.

@@ -15,9 +15,9 @@ use crate::base::kind::ErrorKind;
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::layer::Layer;
+use crate::output::toc::Toc;
 use crate::rootfs;
 use crate::store::{ImageRecord, Shared, Snapshot, StoreError, Territory};
-use crate::toc::Toc;
 use crate::tree::FinalTree;
 
 pub use manifest::{Config, History, Manifest};

@@ -8,7 +8,8 @@ use cstor_proto::Escaped;
 use super::WireError;
 use crate::base::digest::Digest;
 use crate::base::kind::ErrorKind;
-use crate::error::{ExtractError, SplitFdError};
+use crate::error::ExtractError;
+use crate::splitfd::SplitFdError;
 
 /// A request failed.
 #[derive(Debug, thiserror::Error)]

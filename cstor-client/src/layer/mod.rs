@@ -1,10 +1,5 @@
 //! One layer of a store: what layers.json says of it, and the ways to its members and files.
 
-mod blob;
-mod entries;
-mod error;
-mod sum;
-
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
@@ -15,18 +10,14 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 
 use crate::base::digest::Digest;
 use crate::chain::Chain;
+use crate::contents::entries::{self, Entries};
+use crate::contents::flow::{self, EntrySink};
+use crate::contents::{ContentProblem, ReadError, ReadProblem};
 use crate::error::Error;
-use crate::flow::{self, EntrySink};
-use crate::sink::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};
+use crate::output::toc::{self, Toc};
+use crate::output::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};
 use crate::source::{Escalating, FileSource};
 use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
-use crate::toc::{self, Toc};
-
-pub use blob::BlobError;
-pub use entries::Entries;
-pub(crate) use entries::{each_member, open_entries};
-pub use error::{ContentProblem, ReadError, ReadProblem};
-pub(crate) use sum::Sum;
 
 /// The shortest prefix of an id that is taken for one.
 const MIN_PREFIX: usize = 3;
@@ -98,7 +89,7 @@ impl Layer {
     pub fn entries(&self) -> Result<Entries, Error> {
         let mut chain = self.open_alone()?;
         let mut source = Escalating::new(&self.shared);
-        open_entries(&mut chain, 0, &mut source)
+        entries::open_entries(&mut chain, 0, &mut source)
     }
 
     /// Writes its exact tar: the bytes that it was pulled, loaded or built as, uncompressed.
@@ -169,7 +160,7 @@ impl Layer {
     pub(crate) fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, Error> {
         let mut chain = self.open_alone()?;
         let mut source = Escalating::new(&self.shared);
-        let entries = open_entries(&mut chain, 0, &mut source)?;
+        let entries = entries::open_entries(&mut chain, 0, &mut source)?;
         match chain.layers().first() {
             Some(layer) => flow::pump(entries, (&chain, layer), &mut source, sink),
             None => Err(StoreError::Vanished { layer: self.record.id }.into()),

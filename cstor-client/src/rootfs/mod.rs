@@ -2,14 +2,13 @@
 //!
 //! Whose chain it is does not matter here; an extraction to a directory is in `extract/`.
 
-mod flat;
-
 use std::io::Write;
 
 use crate::chain::Chain;
 use crate::contents::merged;
 use crate::error::Error;
-use crate::toc::{self, Toc};
+use crate::output::flat;
+use crate::output::toc::{self, Toc};
 use crate::tree::FinalTree;
 
 /// The files, from the headers alone.

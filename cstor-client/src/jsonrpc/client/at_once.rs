@@ -9,8 +9,8 @@ use rustix::fs::{FileType, fstat};
 use super::unpadded::Unpadded;
 use crate::jsonrpc::error::RpcError;
 #[cfg(feature = "zstd")]
-use crate::sink::splitfd::{Decompressor, MEDIA_TYPE_ZSTD};
-use crate::sink::splitfd::{MEDIA_TYPE, SplitFdError, reconstruct};
+use crate::splitfd::{Decompressor, MEDIA_TYPE_ZSTD};
+use crate::splitfd::{MEDIA_TYPE, SplitFdError, reconstruct};
 
 /// A stream and its files. Hold the digest of its tar against the layer's diff id: nothing else says that it is whole.
 #[derive(Debug)]

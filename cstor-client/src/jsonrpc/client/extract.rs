@@ -13,10 +13,11 @@ use std::rc::Rc;
 
 use super::Client;
 use super::progress::{Part, Progress};
+use crate::extract::from_streams;
 use crate::extract::{Extractor, Report};
 use crate::jsonrpc::error::RpcError;
 use crate::jsonrpc::shapes::{FileOf, LayerOf, OpenedImage};
-use crate::sink::splitfd::{self, FileSupply};
+use crate::splitfd::FileSupply;
 
 impl Client {
     /// Extracts an open image to a directory that does not exist or is empty, as [`splitfd::extract`] does.
@@ -52,7 +53,7 @@ pub(in crate::jsonrpc) fn extract(
         };
         (headers, Files { link: Rc::clone(&link), layer: second, marks, begun: false, next: 0, open: None })
     });
-    let report = splitfd::extract(streams, destination, extractor);
+    let report = from_streams::extract(streams, destination, extractor);
     let mut link = link.borrow_mut();
     match (report, link.error.take()) {
         (Ok(report), _) => {

@@ -9,7 +9,7 @@ use super::Client;
 use super::progress::{Part, Progress};
 use crate::base::digest::Digest;
 use crate::jsonrpc::error::RpcError;
-use crate::sink::splitfd::{Chunk, Chunks, External, SplitFdError, rebuild};
+use crate::splitfd::{Chunk, Chunks, External, SplitFdError, rebuild};
 
 /// A layer that is being received. To leave one before its end ends the connection.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use crate::sink::splitfd::{Piece, Reader, SplitFdError};
+use crate::splitfd::{Piece, Reader, SplitFdError};
 use crate::tar::{Archive, ArchiveError, ArchiveProblem};
 
 const BLOCK: u64 = 512;
@@ -137,7 +137,7 @@ impl<R: Read> Read for Unpadded<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::splitfd::{Writer, reconstruct};
+    use crate::splitfd::{Writer, reconstruct};
     use std::io::Write;
 
     fn header(name: &str, size: u64, kind: tar::EntryType) -> Vec<u8> {

@@ -6,9 +6,11 @@
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::error::{SinkError, SplitFdError};
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::sink::splitfd::{Writer, check_size};
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::output::SinkError;
+use crate::output::splitfd::check_size;
+use crate::splitfd::SplitFdError;
+use crate::splitfd::Writer;
 use crate::tar::{Header, Member};
 
 const BLOCK: u64 = 512;

@@ -25,7 +25,7 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::wire::{Connection, Id, Limits, Patience, Rejection, WireError};
 use crate::base::interrupt::Interrupt;
-use crate::flow;
+use crate::contents::flow;
 use crate::store::Storage;
 use budget::{Budget, Share};
 use failure::Failure;

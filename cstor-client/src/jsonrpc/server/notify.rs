@@ -12,12 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::base::digest::Digest;
-use crate::error::SinkError;
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::jsonrpc::shapes::{End, FdValue, FileOf, Segment, Start};
 use crate::jsonrpc::wire::{Connection, Notification, WireError};
 use crate::layer::Layer;
-use crate::sink::splitfd::check_size;
+use crate::output::SinkError;
+use crate::output::splitfd::check_size;
 use crate::tar::{Header, Member};
 
 /// The most header bytes in one segment; in base64 they are a third more.
@@ -105,7 +105,7 @@ impl EntrySink for Notify<'_> {
             None => BTreeMap::new(),
         };
         let file = FileOf {
-            name: crate::toc::text(&header.path),
+            name: crate::output::toc::text(&header.path),
             size: content.size,
             mode: header.mode,
             uid: header.uid,

@@ -1,9 +1,9 @@
 //! The table of contents of a layer, whiteouts and all, without opening a file unless digests are wanted.
 
 use super::SinkError;
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::output::toc::{TakeRow, TocEntry};
 use crate::tar::{Header, Member};
-use crate::toc::{TakeRow, TocEntry};
 
 /// Makes a row of each member.
 pub(crate) struct TocSink<'a> {

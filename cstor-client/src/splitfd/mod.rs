@@ -8,7 +8,7 @@
 //! ```
 //! # use cstor_client::{Layer, Storage, splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD}};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-#![doc = include_str!("../../example_store.txt")]
+#![doc = include_str!("../example_store.txt")]
 //! let layer = Layer::open(&Storage::open(root)?, "aee32ac4")?;
 //! let (mut stream, mut files) = (Vec::new(), Collect::new(200));
 //! layer.splitfdstream(&mut stream, &mut files, DEFAULT_INLINE_THRESHOLD)?;
@@ -22,7 +22,6 @@
 mod consume;
 pub mod dir;
 mod error;
-mod layer;
 mod members;
 mod read;
 #[cfg(test)]
@@ -32,12 +31,8 @@ mod write;
 #[cfg(feature = "zstd")]
 mod zstd;
 
-pub use crate::extract::from_streams::extract;
 pub use consume::{Collect, ExternalFile, FileConsumer};
 pub use error::{BadName, SplitFdError};
-pub use layer::Split;
-#[cfg(feature = "jsonrpc")]
-pub(crate) use layer::check_size;
 pub(crate) use members::Members;
 #[cfg(feature = "jsonrpc")]
 pub(crate) use members::{Chunk, Chunks, External};
@@ -60,4 +55,4 @@ pub const MEDIA_TYPE: &str = "application/vnd.cstor.layer.v1.splitfdstream";
 pub const MEDIA_TYPE_ZSTD: &str = "application/vnd.cstor.layer.v1.splitfdstream+zstd";
 
 /// The most that a writer gathers into one literal chunk, and a reader gives at a time.
-const PIECE: usize = 256 * 1024;
+pub(crate) const PIECE: usize = 256 * 1024;

@@ -4,11 +4,11 @@ use std::io;
 
 use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
 
-use super::BlobError;
+use super::blob::BlobError;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, kind_of_io};
-use crate::disk::DiskError;
+use crate::contents::DiskError;
 use crate::tar::tarsplit::{LineError, TarSplitError};
 use crate::tar::{ArchiveProblem, ChunkedError, Content, HeaderError};
 

@@ -4,8 +4,8 @@ use std::io;
 
 use super::{SinkError, TarSink};
 use crate::base::digest::Digest;
-use crate::error::ReadError;
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::ReadError;
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::tar::{Header, Member};
 
 /// How closely a layer is looked at.

@@ -15,8 +15,10 @@ use super::error::CopyError;
 use crate::base::digest::Digest;
 use crate::base::parallel::start_helpers;
 use crate::base::temporary::Incomplete;
-use crate::error::{Error, ReadError, ReadProblem, SinkError};
+use crate::contents::{ReadError, ReadProblem};
+use crate::error::Error;
 use crate::layer::{Layer, Verify};
+use crate::output::SinkError;
 
 /// More threads would wait for the disk, and each holds a few mebibytes.
 const MAX_THREADS: usize = 8;

@@ -14,9 +14,11 @@ use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
 use crate::chain::{Chain, ChainLayer};
-use crate::error::{ContentProblem, Error, ReadError, ReadProblem};
-use crate::layer::{Entries, Sum};
-use crate::sink::SinkError;
+use crate::contents::Entries;
+use crate::contents::Sum;
+use crate::contents::{ContentProblem, ReadError, ReadProblem};
+use crate::error::Error;
+use crate::output::SinkError;
 use crate::source::{FileSource, OpenedFile};
 use crate::tar::{Content, Entry, Header, Member};
 

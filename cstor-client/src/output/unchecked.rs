@@ -7,7 +7,7 @@ use rustix::fs::sendfile;
 use rustix::io::{Errno, retry_on_intr};
 
 use super::SinkError;
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::tar::{Header, Member};
 
 /// What one sendfile(2) is to transfer, so that an interrupt is noticed in time.

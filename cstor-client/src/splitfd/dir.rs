@@ -5,7 +5,6 @@
 //! (32 bits each) and the name. All numbers are little-endian. It is composefs-rs's successor of
 //! splitfdstream; see `docs/formats/splitfdstream.md`.
 
-mod layer;
 mod read;
 mod untar;
 mod write;

@@ -4,11 +4,11 @@ use std::io::Write;
 
 use rustix::fs::fstat;
 
-use super::{ExternalFile, FileConsumer, SplitFdError, Writer};
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::error::Error;
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::layer::Layer;
-use crate::sink::SinkError;
+use crate::output::SinkError;
+use crate::splitfd::{ExternalFile, FileConsumer, SplitFdError, Writer};
 use crate::tar::{Header, Member};
 
 /// What a layer was split into.
@@ -58,7 +58,7 @@ struct SplitSink<W, F> {
 
 impl<W: Write, F: FileConsumer> SplitSink<W, F> {
     fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
-        self.buffer.resize(super::PIECE, 0);
+        self.buffer.resize(crate::splitfd::PIECE, 0);
         let SplitSink { writer, split, buffer, .. } = self;
         contents.read(buffer, |piece| {
             split.inline_bytes += piece.len() as u64;

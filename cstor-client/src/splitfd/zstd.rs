@@ -60,7 +60,7 @@ impl<R: Read> std::fmt::Debug for Decompressor<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::splitfd::{Piece, Reader, Writer};
+    use crate::splitfd::{Piece, Reader, Writer};
 
     #[test]
     fn a_compressed_stream_is_zstd_and_the_same_again() {

@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
 use super::blob::{self, Blob};
-use crate::error::{Error, SinkError};
+use crate::error::Error;
 use crate::layer::Layer;
+use crate::output::SinkError;
 
 const BLOCK: u64 = 512;
 /// POSIX.1-2024, pax: two blocks of zeros end an archive.

@@ -1,11 +1,14 @@
-//! What the members of a layer can become. Each file is one answer; the loop that feeds them is `flow.rs`.
+//! What the members of a layer, or the files of an image, can become. Each file is one answer; the loop that feeds them
+//! is `contents/flow.rs`.
 
 mod check;
 mod digest;
-pub mod oci;
-pub mod splitfd;
+pub(crate) mod flat;
+pub(crate) mod splitdirfd;
+pub(crate) mod splitfd;
 mod tar;
-mod toc;
+pub mod toc;
+mod toc_sink;
 mod unchecked;
 
 use std::io;
@@ -13,13 +16,14 @@ use std::io;
 pub(crate) use check::CheckSink;
 pub use check::Level;
 pub(crate) use tar::TarSink;
-pub(crate) use toc::TocSink;
+pub(crate) use toc_sink::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;
 
 use crate::base::account::OverMemoryLimit;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
-use crate::error::ReadError;
+use crate::contents::ReadError;
+use crate::splitfd::SplitFdError;
 
 /// A sink could not take a member, or not complete its output.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +37,7 @@ pub enum SinkError {
     Write(#[source] io::Error),
     /// A stream with files beside it.
     #[error(transparent)]
-    SplitFd(Box<splitfd::SplitFdError>),
+    SplitFd(Box<SplitFdError>),
     /// The caller asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -45,10 +49,10 @@ pub enum SinkError {
     Thread,
 }
 
-impl From<splitfd::SplitFdError> for SinkError {
-    fn from(error: splitfd::SplitFdError) -> SinkError {
+impl From<SplitFdError> for SinkError {
+    fn from(error: SplitFdError) -> SinkError {
         match error {
-            splitfd::SplitFdError::Write(error) => SinkError::Write(error),
+            SplitFdError::Write(error) => SinkError::Write(error),
             error => SinkError::SplitFd(Box::new(error)),
         }
     }

@@ -12,7 +12,7 @@ use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
 use crate::base::account::Charge;
 use crate::chain::{Chain, ChainLayer, Members};
-use crate::disk;
+use crate::contents::disk;
 use crate::error::Error;
 use crate::source::{Escalating, FileSource};
 use crate::store::{LayerPart, StoreError, additional_layers};
@@ -114,7 +114,7 @@ pub(crate) fn each_member(
 }
 
 /// Where the contents of a flat layer are; none for any other.
-pub(super) fn digests_of(chain: &Chain, layer: &ChainLayer) -> Result<Option<Digests>, Error> {
+pub(crate) fn digests_of(chain: &Chain, layer: &ChainLayer) -> Result<Option<Digests>, Error> {
     if layer.flat { Ok(Some(read_toc(chain, layer, None)?.digests())) } else { Ok(None) }
 }
 

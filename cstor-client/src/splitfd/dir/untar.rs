@@ -7,9 +7,9 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
 use super::{Piece, Reader};
-use crate::sink::splitfd::SplitFdError;
-use crate::sink::splitfd::members::{Chunk, Chunks, External};
-use crate::sink::splitfd::untar::rebuild;
+use crate::splitfd::SplitFdError;
+use crate::splitfd::members::{Chunk, Chunks, External};
+use crate::splitfd::untar::rebuild;
 
 /// Writes the tar that a stream and its directories make up, and gives its size.
 ///

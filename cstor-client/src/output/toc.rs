@@ -15,10 +15,10 @@ use serde::ser::{Error as _, SerializeSeq, Serializer};
 use crate::base::account::Account;
 use crate::base::digest::Digest;
 use crate::chain::Chain;
-use crate::contents;
+use crate::contents::flow::OpenContents;
+use crate::contents::visit::visit;
 use crate::error::Error;
-use crate::flow::OpenContents;
-use crate::sink::SinkError;
+use crate::output::SinkError;
 use crate::tar::{Header, Kind, Time, Xattr};
 use crate::tree::{FinalTree, InodeKind, TreeEntry, is_marker};
 
@@ -129,7 +129,7 @@ pub(crate) type TakeRow<'a> = &'a mut dyn FnMut(TocEntry) -> Result<(), SinkErro
 pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool, take: TakeRow<'_>) -> Result<(), Error> {
     // The first names of files that have several.
     let (mut firsts, mut charge): (HashMap<u32, String>, _) = (HashMap::new(), chain.account().charge());
-    contents::visit(tree, chain, read, |entry, contents| {
+    visit(tree, chain, read, |entry, contents| {
         let first = firsts.get(&entry.inode_number);
         // Its attributes are in the row of the first name.
         let mut row = TocEntry::of_inode(entry, first.is_none());

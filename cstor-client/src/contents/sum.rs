@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::ContentProblem;
+use super::error::ContentProblem;
 use crate::base::digest::Digest;
 use crate::tar::Content;
 use crate::tar::crc64::Crc64;

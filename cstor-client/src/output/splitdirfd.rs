@@ -5,13 +5,14 @@ use std::io::Write;
 
 use cstor_proto::RelPath;
 
-use super::Writer;
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::error::Error;
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::layer::Layer;
-use crate::sink::SinkError;
-use crate::sink::splitfd::layer::{check_size, plain};
-use crate::sink::splitfd::{PIECE, Split};
+use crate::output::SinkError;
+use crate::output::splitfd::Split;
+use crate::output::splitfd::{check_size, plain};
+use crate::splitfd::PIECE;
+use crate::splitfd::dir::Writer;
 use crate::tar::{Header, Kind, Member};
 
 impl Layer {

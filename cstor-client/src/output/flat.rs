@@ -11,10 +11,10 @@ use tar::{EntryType, Header};
 use crate::base::account::Charge;
 use crate::base::host_xattrs::is_left_out_of_tars;
 use crate::chain::Chain;
-use crate::contents;
+use crate::contents::flow::OpenContents;
+use crate::contents::visit::visit;
 use crate::error::Error;
-use crate::flow::OpenContents;
-use crate::sink::SinkError;
+use crate::output::SinkError;
 use crate::tar::Time;
 use crate::tree::{FinalTree, InodeKind, Meta, TreeEntry};
 
@@ -25,11 +25,11 @@ const MAX_ID: u64 = 0o7_777_777;
 const MAX_SIZE: u64 = 0o77_777_777_777;
 
 /// Writes the tar of a merged tree.
-pub(super) fn write(tree: &FinalTree, chain: &Chain, out: impl Write) -> Result<u64, Error> {
+pub(crate) fn write(tree: &FinalTree, chain: &Chain, out: impl Write) -> Result<u64, Error> {
     let out = BufWriter::with_capacity(BUFFER, out);
     let charge = chain.account().charge();
     let mut flat = Flat { out, written: 0, firsts: HashMap::new(), charge, buffer: vec![0; BUFFER] };
-    contents::visit(tree, chain, true, |entry, contents| flat.member(entry, contents))?;
+    visit(tree, chain, true, |entry, contents| flat.member(entry, contents))?;
     // Two blocks of zeros end an archive.
     flat.bytes(&[0; 2 * BLOCK])?;
     flat.out.flush().map_err(SinkError::Write)?;

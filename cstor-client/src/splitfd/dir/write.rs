@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{FILE, INLINE, METADATA, check_name};
-use crate::sink::splitfd::{PIECE, SplitFdError};
+use crate::splitfd::{PIECE, SplitFdError};
 
 /// Writes a splitdirfdstream.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::SinkError;
 use super::digest::{BUFFER, Hasher};
 use crate::base::digest::Digest;
-use crate::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::tar::{Header, Member};
 
 /// Writes a tar, and hashes it if asked to.

@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use super::{FILE, INLINE, MAX_NAME, METADATA, check_name};
-use crate::sink::splitfd::read::Input;
-use crate::sink::splitfd::{BadName, MAX_INLINE, SplitFdError};
+use crate::splitfd::read::Input;
+use crate::splitfd::{BadName, MAX_INLINE, SplitFdError};
 
 /// Reads a splitdirfdstream.
 #[derive(Debug)]

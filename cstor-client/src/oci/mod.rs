@@ -6,7 +6,7 @@
 //! use cstor_client::oci::{Compression, Copier, Destination};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-#![doc = include_str!("../../example_store.txt")]
+#![doc = include_str!("../example_store.txt")]
 //! let image = Storage::open(root)?.image("localhost/demo")?;
 //! let destination = Destination::parse(format!("oci:{}:v1", rootfs.display()))?;
 //! let report = Copier::new().compression(Compression::Gzip).copy(&image, &destination)?;
@@ -40,9 +40,10 @@ pub use manifest::{Change, Reason};
 
 use crate::base::digest::Digest;
 use crate::base::temporary::{Incomplete, remove_dead};
-use crate::error::{Error, SinkError};
+use crate::error::Error;
 use crate::image::Image;
 use crate::layer::Layer;
+use crate::output::SinkError;
 use blob::{Blob, NewBlob};
 use error::CopyError;
 use layout::Layout;

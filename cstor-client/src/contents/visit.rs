@@ -3,14 +3,13 @@
 //!
 //! It opens files in windows, layer by layer; the order is that of the tree.
 
-pub(crate) mod merged;
-
 use cstor_proto::{Refusal, RelPath};
 
 use crate::chain::Chain;
-use crate::error::{ContentProblem, Error, ReadError};
-use crate::flow::{self, OpenContents};
-use crate::sink::SinkError;
+use crate::contents::flow::{self, OpenContents};
+use crate::contents::{ContentProblem, ReadError};
+use crate::error::Error;
+use crate::output::SinkError;
 use crate::source::{Escalating, FileSource, OpenedFile};
 use crate::tar::Content;
 use crate::tree::{FinalTree, InodeKind, TreeEntry};
@@ -86,6 +85,6 @@ fn deliver(
     Ok(())
 }
 
-fn read_error(layer: cstor_proto::LayerId, path: &[u8], problem: crate::error::ReadProblem) -> ReadError {
+fn read_error(layer: cstor_proto::LayerId, path: &[u8], problem: crate::contents::ReadProblem) -> ReadError {
     ReadError { layer, name: Some(path.to_vec()), problem }
 }
