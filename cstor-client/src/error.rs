@@ -5,6 +5,7 @@ use std::io;
 use cstor_proto::LayerId;
 use rustix::io::Errno;
 
+pub use crate::access::helper::{BadDescriptor, Replaceable, SourceError};
 pub use crate::base::account::{NoMemory, OverMemoryLimit};
 pub use crate::base::interrupt::Interrupted;
 pub use crate::base::kind::{ErrorKind, destination_kind};
@@ -16,7 +17,6 @@ pub use crate::extract::ExtractError;
 pub use crate::jsonrpc::ProxyV1Error;
 pub use crate::oci::error::CopyError;
 pub use crate::output::SinkError;
-pub use crate::source::{BadDescriptor, Replaceable, SourceError};
 pub use crate::splitfd::{BadName, SplitFdError};
 pub use crate::store::{LayerPart, Overlap, StoreError};
 pub use crate::tar::tarsplit::{LineError, TarSplitError};

@@ -15,9 +15,9 @@ use crate::tar::tarsplit::{Line, TarSplitReader};
 use crate::tar::{Assembler, Chunked, Entry, Member, Time};
 use crate::tree::{FinalTree, MergeProblem};
 
+pub use crate::access::take_answer;
 #[cfg(feature = "jsonrpc")]
 pub use crate::jsonrpc::fuzzing as jsonrpc;
-pub use crate::source::take_answer;
 pub use crate::store::discover::fuzzing as discover;
 
 /// What a line of a tar-split file says.

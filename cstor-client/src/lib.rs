@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod access;
 mod base;
 mod chain;
 mod container;
@@ -26,7 +27,6 @@ pub mod error;
 pub mod extract;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-pub mod helper;
 mod image;
 #[cfg(feature = "jsonrpc")]
 pub mod jsonrpc;
@@ -35,13 +35,13 @@ pub mod oci;
 mod output;
 mod proxy;
 mod rootfs;
-mod source;
 mod splitfd;
 mod store;
 pub mod tar;
 mod target;
 pub mod tree;
 
+pub use access::helper::init_if_helper;
 pub use base::digest::{Digest, ImageId};
 pub use base::kind::ErrorKind;
 pub use base::{interrupt, temporary};
@@ -52,7 +52,7 @@ pub use error::Error;
 pub use image::{Config, History, Image, Manifest, listing};
 pub use layer::{Layer, Verify};
 pub use output::{Level, toc};
-pub use proxy::{ProxiedStorage, init_if_helper};
+pub use proxy::ProxiedStorage;
 pub use splitfd::dir as splitdirfdstream;
 pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, Storage, discover};
 pub use target::Target;
@@ -62,4 +62,10 @@ pub mod splitfdstream {
     pub use crate::extract::from_streams::extract;
     pub use crate::output::splitfd::Split;
     pub use crate::splitfd::*;
+}
+
+/// What can be said about the helper: when it is used, what carries it into the user namespace, and what it must have
+/// given up. See `docs/protocol.md` for what it does.
+pub mod helper {
+    pub use crate::access::helper::{HelperOptions, HelperPolicy, Launcher};
 }

@@ -10,11 +10,11 @@ use cstor_proto::{LayerId, Refusal};
 
 use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
+use crate::access::{Escalating, FileSource};
 use crate::base::account::Charge;
 use crate::chain::{Chain, ChainLayer, Members};
 use crate::contents::disk;
 use crate::error::Error;
-use crate::source::{Escalating, FileSource};
 use crate::store::{LayerPart, StoreError, additional_layers};
 use crate::tar::tarsplit::TarSplitReader;
 use crate::tar::{AssembleError, Assembler, Chunked, Digests, Entry, Member};

@@ -10,6 +10,7 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
+use crate::access::{FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
@@ -19,7 +20,6 @@ use crate::contents::Sum;
 use crate::contents::{ContentProblem, ReadError, ReadProblem};
 use crate::error::Error;
 use crate::output::SinkError;
-use crate::source::{FileSource, OpenedFile};
 use crate::tar::{Content, Entry, Header, Member};
 
 /// Contents that are open at a time: enough to fill a message to the helper and answer from the next.

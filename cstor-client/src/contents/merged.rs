@@ -1,9 +1,9 @@
 //! The layers of a chain as one tree: their members are read, one layer after the other, and laid over each other.
 
 use super::entries;
+use crate::access::Escalating;
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::source::Escalating;
 use crate::tree::{FinalTree, Keep, MergeError};
 
 /// What a merge keeps, and whom it tells of its progress.

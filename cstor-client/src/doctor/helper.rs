@@ -5,10 +5,10 @@ use std::os::fd::BorrowedFd;
 use cstor_proto::{Confinement, Enforced};
 
 use super::{Finding, State, Value, shown};
+use crate::access::helper::seen::{self, MAPPERS, Mapper, Seen};
+use crate::access::helper::subids::{self, Ids};
+use crate::access::helper::{Executable, HelperOptions, Launcher, SourceError, Way};
 use crate::error::Error;
-use crate::source::seen::{self, MAPPERS, Mapper, Seen};
-use crate::source::subids::{self, Ids};
-use crate::source::{Executable, HelperOptions, Launcher, SourceError, Way};
 use crate::store::Storage;
 
 pub(super) fn examine(storage: Option<&Storage>, options: HelperOptions, not_needed: bool) -> Vec<Finding> {

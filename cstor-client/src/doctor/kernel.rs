@@ -5,10 +5,11 @@ use std::path::Path;
 use landlock::{ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr, RulesetError};
 
 use super::{Finding, Value};
+use crate::access::helper::SourceError;
+use crate::access::helper::seen::Seen;
+use crate::access::helper::subids;
 use crate::base::small_file::read_small;
 use crate::error::Error;
-use crate::source::seen::Seen;
-use crate::source::{SourceError, subids};
 
 pub(super) fn examine() -> Vec<Finding> {
     let seen = Seen::now();

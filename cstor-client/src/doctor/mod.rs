@@ -10,9 +10,10 @@ mod store;
 
 use std::path::Path;
 
+use crate::access::helper::seen;
+use crate::access::helper::{HelperOptions, HelperPolicy};
 use crate::base::kind::ErrorKind;
 use crate::error::{Error, with_causes};
-use crate::source::{HelperOptions, HelperPolicy, seen};
 use crate::store::Location;
 
 /// What was found out.

@@ -8,9 +8,9 @@ use rustix::fs::{CWD, Mode, OFlags, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
 use super::{Finding, State, Value};
+use crate::access::helper::{HelperOptions, SharedHelper};
 use crate::base::kind::ErrorKind;
 use crate::error::Error;
-use crate::source::{HelperOptions, SharedHelper};
 use crate::store::discover::Discovery;
 use crate::store::{Location, LockState, Root, Storage, StoreError, lock_state};
 

@@ -8,10 +8,10 @@ use cstor_proto::Escaped;
 use rustix::io::Errno;
 
 use super::report::Losses;
+use crate::access::helper::SourceError;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
 use crate::error::{Error, destination_advice};
-use crate::source::SourceError;
 use crate::splitfd::SplitFdError;
 use crate::store::StoreError;
 

@@ -15,13 +15,14 @@ use super::error::ExtractError;
 use super::place::{File, Placer};
 use super::plan::source_path;
 use super::report::Counters;
+use crate::access::helper::SharedHelper;
+use crate::access::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, worth_asking};
 use crate::base::beneath::CONFINED;
 use crate::base::parallel::start_helpers;
 use crate::base::path::join;
 use crate::chain::{Chain, ChainLayer};
 use crate::contents::{ContentProblem, ReadError};
 use crate::error::Error;
-use crate::source::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, SharedHelper, worth_asking};
 
 /// Directories that a thread takes at a time.
 const DIRS_A_TURN: usize = 16;

@@ -13,8 +13,8 @@ use cstor_helper::open::layers_dir;
 use super::destination::Staging;
 use super::error::ExtractError;
 use super::plan::Plan;
+use crate::access::Escalating;
 use crate::chain::Chain;
-use crate::source::Escalating;
 
 /// What an extraction uses from now on, beside what is open already.
 #[derive(Debug)]

@@ -30,13 +30,13 @@ pub use error::{ExtractError, Obstacle};
 pub use hook::Reach;
 pub use report::{Losses, Progress, Report, Silent};
 
+use crate::access::Escalating;
 use crate::base::account::Account;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::interrupt::Interrupt;
 use crate::chain::Chain;
 use crate::contents::merged::{self, Merging};
 use crate::layer::Layer;
-use crate::source::Escalating;
 use crate::store::{StoreError, Territory};
 use crate::target::Target;
 use crate::tree::FinalTree;

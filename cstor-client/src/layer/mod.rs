@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cstor_proto::{LayerId, Refusal, RelPath};
 
+use crate::access::{Escalating, FileSource};
 use crate::base::digest::Digest;
 use crate::chain::Chain;
 use crate::contents::entries::{self, Entries};
@@ -16,7 +17,6 @@ use crate::contents::{ContentProblem, ReadError, ReadProblem};
 use crate::error::Error;
 use crate::output::toc::{self, Toc};
 use crate::output::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};
-use crate::source::{Escalating, FileSource};
 use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
 
 /// The shortest prefix of an id that is taken for one.

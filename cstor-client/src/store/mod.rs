@@ -55,12 +55,12 @@ use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use territory::Territory;
 
+use crate::access::helper::SharedHelper;
 use crate::base::account::Account;
 use crate::base::interrupt::Interrupt;
 use crate::container::{self, Container};
 use crate::image::{self, Image};
 use crate::layer::{self, Layer};
-use crate::source::SharedHelper;
 use crate::target::Target;
 
 /// How often a snapshot is taken anew when a writer comes between it and the opening of its layers.

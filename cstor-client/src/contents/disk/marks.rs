@@ -6,8 +6,8 @@
 //! `userxattr`: in a user namespace. Only those of the store's own kind count, since anybody in a container can set the
 //! other ones. fuse-overlayfs without rights to make devices uses files with the names of AUFS.
 
+use crate::access::helper::seen::in_a_namespace;
 use crate::base::host_xattrs::{TRUSTED_OVERLAY, USER_OVERLAY};
-use crate::source::seen::in_a_namespace;
 
 /// The kind of marks of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

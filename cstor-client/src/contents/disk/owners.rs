@@ -7,9 +7,9 @@
 use rustix::process::{getegid, geteuid};
 
 use super::DiskError;
+use crate::access::helper::SourceError;
+use crate::access::helper::subids::{self, Ids, Range};
 use crate::error::Error;
-use crate::source::SourceError;
-use crate::source::subids::{self, Ids, Range};
 use crate::store::{IdMap, IdMaps, LayerRecord, Shared};
 
 /// Both maps, for users and for groups.

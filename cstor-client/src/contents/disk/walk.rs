@@ -15,6 +15,7 @@ use super::attributes::{Attributes, portable_capability};
 use super::marks::Marks;
 use super::overridden::{self, Overridden, StoodFor};
 use super::owners::Owners;
+use crate::access::{DirSource, Escalating};
 use crate::base::account::Charge;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::host_xattrs::belongs_to_driver;
@@ -23,7 +24,6 @@ use crate::base::path::{join, split};
 use crate::chain::{Chain, ChainLayer, ContentsDir};
 use crate::contents::{ReadError, ReadProblem};
 use crate::error::Error;
-use crate::source::{DirSource, Escalating};
 use crate::tar::{Content, Header, Kind, Member, Time, Xattr};
 use crate::tree::is_marker;
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ProxyV1Error;
+use crate::access::helper::{Started, said};
 use crate::base::interrupt::Interrupt;
-use crate::source::{Started, said};
 
 /// The first request.
 pub(super) const INITIALIZE: &str = "Initialize";

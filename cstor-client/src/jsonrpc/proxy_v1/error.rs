@@ -7,11 +7,11 @@ use std::time::Duration;
 use cstor_proto::{ChannelError, Escaped};
 
 use super::conversation::MAX_PACKET;
+use crate::access::helper::said;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::ErrorKind;
 use crate::chain::MAX_LAYERS;
-use crate::source::said;
 use crate::tar::ArchiveProblem;
 use crate::tree::MergeProblem;
 

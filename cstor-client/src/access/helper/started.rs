@@ -36,7 +36,7 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    pub(super) fn start(
+    pub(in crate::access) fn start(
         way: Way,
         executable: &Executable,
         socket: OwnedFd,

@@ -17,12 +17,13 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, memfd_create, open};
 use rustix::io::write;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::conversation::Conversation;
-use super::error::BadDescriptor;
-use super::helper_process::HelperProcess;
-use super::patience::Patience;
+use super::OpenedFile;
+use super::helper::BadDescriptor;
+use super::helper::Conversation;
+use super::helper::HelperProcess;
+use super::helper::Patience;
+use super::helper::SourceError;
 use super::proxied::ask_in_batches;
-use super::{OpenedFile, SourceError};
 use crate::base::interrupt::Interrupt;
 use crate::base::kind::ErrorKind;
 
@@ -439,7 +440,7 @@ fn descriptors_that_do_not_fit_are_asked_for_again_alone() {
 
 #[test]
 fn descriptors_that_do_not_fit_are_asked_for_again() {
-    let name = "source::hostile::descriptors_that_do_not_fit_are_asked_for_again_alone";
+    let name = "access::hostile::descriptors_that_do_not_fit_are_asked_for_again_alone";
     let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
     let ended = alone.args(["--exact", name, "--ignored", "--test-threads=1"]).env(ALONE, "1").output().unwrap();
     assert!(ended.status.success(), "{}", ended.stdout.escape_ascii());

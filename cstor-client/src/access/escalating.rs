@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use cstor_proto::{Refusal, RelPath};
 
-use super::{DirSource, Direct, FileSource, HelperPolicy, OpenedFile, Proxied, SourceError, ask_again};
+use super::helper::{HelperPolicy, SourceError};
+use super::{DirSource, Direct, FileSource, OpenedFile, Proxied, ask_again};
 use crate::chain::{ChainLayer, ContentsDir};
 use crate::store::Shared;
 

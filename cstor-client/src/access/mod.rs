@@ -2,45 +2,25 @@
 //!
 //! A source is asked for files by name and gives descriptors; what is done with them is not its concern.
 
-mod conversation;
-mod diagnose;
 mod direct;
-mod error;
 mod escalating;
-mod executable;
-mod helper_process;
+pub(crate) mod helper;
 #[cfg(test)]
 mod hostile;
-mod launcher;
-mod options;
-mod patience;
 mod proxied;
-pub(crate) mod seen;
-mod started;
-pub(crate) mod subids;
 
 use std::os::fd::OwnedFd;
 
 use cstor_proto::{Refusal, RelPath};
 
 pub(crate) use direct::Direct;
-pub use error::{BadDescriptor, SourceError};
 pub(crate) use escalating::{Escalating, worth_asking};
-#[cfg(feature = "cli")]
-pub(crate) use executable::Executable;
-pub use executable::Replaceable;
-pub(crate) use helper_process::SharedHelper;
-pub(crate) use launcher::HELPER_MARK;
-#[cfg(feature = "cli")]
-pub(crate) use launcher::Way;
-pub use options::{HelperOptions, HelperPolicy, Launcher};
 pub(crate) use proxied::Proxied;
 #[cfg(fuzzing)]
 pub use proxied::take_answer;
-#[cfg(feature = "jsonrpc")]
-pub(crate) use {error::said, started::Started};
 
 use crate::chain::{ChainLayer, ContentsDir};
+use helper::SourceError;
 
 /// Who opened a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

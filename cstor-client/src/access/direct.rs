@@ -8,7 +8,8 @@ use std::sync::Arc;
 use cstor_helper::open::{self, Care};
 use cstor_proto::{Refusal, RelPath};
 
-use super::{By, DirSource, FileSource, OpenedFile, SourceError};
+use super::helper::SourceError;
+use super::{By, DirSource, FileSource, OpenedFile};
 use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::store::Shared;
 

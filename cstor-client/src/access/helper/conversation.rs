@@ -23,7 +23,7 @@ const MOST_DESCRIPTORS: usize = 253;
 
 /// The client's end.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(in crate::access) struct Conversation {
     /// None once it is over.
     channel: Option<Channel>,
     /// None for a peer that runs in this process, in tests.
@@ -36,7 +36,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Starts a helper and says nothing yet.
-    pub(super) fn start(
+    pub(in crate::access) fn start(
         way: Way,
         executable: &Executable,
         patience: Patience,
@@ -51,28 +51,28 @@ impl Conversation {
     }
 
     /// Over a channel whose other end somebody has.
-    pub(super) fn over(channel: Channel, patience: Patience, interrupt: &Interrupt) -> Conversation {
+    pub(in crate::access) fn over(channel: Channel, patience: Patience, interrupt: &Interrupt) -> Conversation {
         let (since, interrupt) = (Instant::now(), interrupt.clone());
         Conversation { channel: Some(channel), started: None, way: Way::None, since, patience, interrupt }
     }
 
-    pub(super) fn way(&self) -> Way {
+    pub(in crate::access) fn way(&self) -> Way {
         self.way
     }
 
-    pub(super) fn send(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
+    pub(in crate::access) fn send(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
         let sent = self.channel.as_ref().map_or(Err(ChannelError::Closed), |channel| channel.send(request, fds));
         sent.map_err(|error| self.broken(error))
     }
 
     /// The first reply, for which the time runs from the start of the helper.
-    pub(super) fn receive_first(&mut self, patience: Duration) -> Result<Reply, SourceError> {
+    pub(in crate::access) fn receive_first(&mut self, patience: Duration) -> Result<Reply, SourceError> {
         self.wait(self.since, patience, Some(self.patience.notice))?;
         Ok(self.take(0)?.0)
     }
 
     /// The reply to the oldest request, with at most `max_fds` descriptors.
-    pub(super) fn receive(&mut self, max_fds: usize) -> Result<(Reply, Vec<OwnedFd>), SourceError> {
+    pub(in crate::access) fn receive(&mut self, max_fds: usize) -> Result<(Reply, Vec<OwnedFd>), SourceError> {
         self.wait(Instant::now(), self.patience.answer, None)?;
         self.take(max_fds)
     }

@@ -15,10 +15,11 @@ use rustix::fs::{CWD, OFlags, fcntl_getfl, fcntl_setfl, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getegid, geteuid, kill_process_group};
 
+use super::SourceError;
 use super::executable::Executable;
 use super::options::Launcher;
+use super::seen;
 use super::subids::{self, Ids, Range};
-use super::{SourceError, seen};
 use crate::base::interrupt::{Interrupt, Interrupted};
 
 /// The argument by which a program that embeds the library recognises that it is to be the helper.
@@ -75,7 +76,7 @@ impl Way {
     }
 
     /// Starts the helper with `socket` as standard input. It waits for `Hello` then, or for its launcher.
-    pub(super) fn start(
+    pub(in crate::access) fn start(
         self,
         executable: &Executable,
         socket: OwnedFd,
@@ -128,7 +129,7 @@ impl Way {
 /// Starts another program with `socket` as standard input, found as the shell finds it. Its arguments may be paths, so it
 /// stays in this directory.
 #[cfg(feature = "jsonrpc")]
-pub(super) fn start_program(words: &[String], socket: OwnedFd) -> std::io::Result<Child> {
+pub(in crate::access) fn start_program(words: &[String], socket: OwnedFd) -> std::io::Result<Child> {
     let Some((program, arguments)) = words.split_first() else { return Err(ErrorKind::NotFound.into()) };
     let mut command = Command::new(program);
     command.args(arguments).process_group(0);
@@ -137,12 +138,12 @@ pub(super) fn start_program(words: &[String], socket: OwnedFd) -> std::io::Resul
 }
 
 /// Makes reading give what is there, and no more.
-pub(super) fn unblock(stderr: &ChildStderr) -> Result<(), Errno> {
+pub(in crate::access) fn unblock(stderr: &ChildStderr) -> Result<(), Errno> {
     fcntl_setfl(stderr, fcntl_getfl(stderr)? | OFlags::NONBLOCK)
 }
 
 /// Ends the launcher and what it started, and nothing else.
-pub(super) fn kill(child: &mut Child) {
+pub(in crate::access) fn kill(child: &mut Child) {
     if matches!(child.try_wait(), Ok(Some(_))) {
         // Its number may be another's by now.
         return;

@@ -58,7 +58,7 @@ impl SharedHelper {
     }
 
     /// Starts the helper without waiting for it.
-    pub(super) fn start(&self, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
+    pub(in crate::access) fn start(&self, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
         self.start_in(&mut self.slot(), roots)
     }
 
@@ -69,7 +69,7 @@ impl SharedHelper {
 
     /// Has the helper ready if it is `needed`; afterwards none is started any more. A failure is kept for the
     /// first file that is refused: headers tell less than the files themselves.
-    pub(super) fn settle(&self, roots: &[BorrowedFd<'_>], needed: bool) -> Result<(), SourceError> {
+    pub(in crate::access) fn settle(&self, roots: &[BorrowedFd<'_>], needed: bool) -> Result<(), SourceError> {
         let ready = if needed && self.can_help() { self.with(roots, |_| Ok(())) } else { Ok(()) };
         let mut slot = self.slot();
         match ready {
@@ -156,7 +156,7 @@ impl HelperProcess {
 
     /// A conversation with a peer that is no process of its own.
     #[cfg(test)]
-    pub(super) fn over(conversation: Conversation, patience: Patience) -> HelperProcess {
+    pub(in crate::access) fn over(conversation: Conversation, patience: Patience) -> HelperProcess {
         HelperProcess {
             conversation,
             ways: [].iter(),
@@ -169,7 +169,7 @@ impl HelperProcess {
     }
 
     /// Waits for `Ready`, once; where this launcher did not do, and another may, through that one.
-    pub(super) fn await_ready(&mut self, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
+    pub(in crate::access) fn await_ready(&mut self, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
         while self.confinement.is_none() {
             match self.hear_ready() {
                 Ok(confinement) => {
@@ -225,7 +225,7 @@ impl HelperProcess {
     }
 
     /// Asks for a layer directory.
-    pub(super) fn ask_open_layer(
+    pub(in crate::access) fn ask_open_layer(
         &mut self,
         root: StoreIndex,
         id: LayerId,
@@ -239,7 +239,7 @@ impl HelperProcess {
     }
 
     /// Asks for the tar-split file of a layer.
-    pub(super) fn ask_open_tar_split(
+    pub(in crate::access) fn ask_open_tar_split(
         &mut self,
         root: StoreIndex,
         id: LayerId,
@@ -253,7 +253,7 @@ impl HelperProcess {
     }
 
     /// Gives a layer directory back.
-    pub(super) fn ask_close_layer(&mut self, layer: LayerHandle) -> Result<(), SourceError> {
+    pub(in crate::access) fn ask_close_layer(&mut self, layer: LayerHandle) -> Result<(), SourceError> {
         self.conversation.send(&Request::CloseLayer { layer }, &[])?;
         match self.conversation.receive(0)? {
             (Reply::Closed, _) => Ok(()),
@@ -262,7 +262,7 @@ impl HelperProcess {
     }
 
     /// Asks for a directory's names.
-    pub(super) fn ask_list(
+    pub(in crate::access) fn ask_list(
         &mut self,
         layer: LayerHandle,
         name: Option<RelPath>,
@@ -277,7 +277,7 @@ impl HelperProcess {
 
     /// Asks for sights of files.
     #[allow(clippy::type_complexity, reason = "the two halves of one reply")]
-    pub(super) fn ask_look(
+    pub(in crate::access) fn ask_look(
         &mut self,
         layer: LayerHandle,
         names: Vec<RelPath>,
@@ -295,7 +295,7 @@ impl HelperProcess {
     }
 
     /// Asks for the value of an attribute.
-    pub(super) fn ask_user_xattr(
+    pub(in crate::access) fn ask_user_xattr(
         &mut self,
         layer: LayerHandle,
         name: Option<RelPath>,
@@ -309,13 +309,16 @@ impl HelperProcess {
     }
 
     /// Asks for files; the answers come in the order of the questions, through [`Self::opened`].
-    pub(super) fn ask_open(&mut self, layer: LayerHandle, names: Vec<RelPath>) -> Result<(), SourceError> {
+    pub(in crate::access) fn ask_open(&mut self, layer: LayerHandle, names: Vec<RelPath>) -> Result<(), SourceError> {
         self.conversation.send(&Request::Open { layer, names }, &[])
     }
 
     /// The answer to the oldest [`Self::ask_open`] that has none yet.
     #[allow(clippy::type_complexity, reason = "the two halves of one reply")]
-    pub(super) fn opened(&mut self, asked: usize) -> Result<(Vec<Result<(), Refusal>>, Vec<OwnedFd>), SourceError> {
+    pub(in crate::access) fn opened(
+        &mut self,
+        asked: usize,
+    ) -> Result<(Vec<Result<(), Refusal>>, Vec<OwnedFd>), SourceError> {
         match self.conversation.receive(asked)? {
             (Reply::Opened(results), fds) => Ok((results, fds)),
             _ => Err(SourceError::Unexpected),

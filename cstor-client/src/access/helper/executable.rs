@@ -10,8 +10,8 @@ use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use super::SourceError;
+use super::embedded::is_prepared;
 use super::seen::in_a_namespace;
-use crate::proxy;
 
 /// Where packages put the helper, if they fixed it when they built cstor.
 const BUILT_IN_DIR: Option<&str> = option_env!("CSTOR_LIBEXECDIR");
@@ -53,7 +53,7 @@ impl Executable {
     /// from beside the executable, from `../libexec/cstor`, or from where it was built for.
     pub(crate) fn find() -> Result<Executable, SourceError> {
         let own = env::current_exe().map_err(|source| SourceError::Spawn { launcher: "cstor-helper", source })?;
-        if proxy::is_prepared()? {
+        if is_prepared()? {
             return Ok(Executable::Myself(own));
         }
         let directory = own.parent().unwrap_or(Path::new("/"));

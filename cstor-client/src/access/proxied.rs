@@ -13,9 +13,10 @@ use std::time::Duration;
 use cstor_proto::{LayerDir, LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open, statat};
 
-use super::error::BadDescriptor;
-use super::helper_process::HelperProcess;
-use super::{By, DirSource, FileSource, OpenedFile, SharedHelper, SourceError};
+use super::helper::BadDescriptor;
+use super::helper::HelperProcess;
+use super::helper::{SharedHelper, SourceError};
+use super::{By, DirSource, FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
 use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::store::Shared;

@@ -8,7 +8,7 @@ use super::launcher::Way;
 use super::seen::{Mapper, Seen};
 
 /// The cause of a failed start where it can be seen, else the failure as it is.
-pub(super) fn cause(way: Way, failure: SourceError, seen: &Seen) -> SourceError {
+pub(in crate::access) fn cause(way: Way, failure: SourceError, seen: &Seen) -> SourceError {
     if way == Way::None {
         return failure;
     }
