@@ -9,7 +9,7 @@ use cstor_proto::StoreIndex;
 use crate::base::account::Account;
 use crate::base::digest::Digest;
 use crate::base::interrupt::{Interrupt, Interrupted};
-use crate::image::reference;
+use crate::store::find;
 use crate::store::{StoreError, parse_containers, parse_images, parse_layers};
 use crate::tar::tarsplit::{Line, TarSplitReader};
 use crate::tar::{Assembler, Chunked, Entry, Member, Time};
@@ -29,7 +29,7 @@ pub enum SplitLine {
     File(Vec<u8>, u64, Option<u64>),
 }
 
-/// `tarsplit/line.rs`: one line, which must have this position.
+/// `tar/tarsplit/line.rs`: one line, which must have this position.
 pub fn tar_split_line(bytes: &[u8], position: u64) -> Option<SplitLine> {
     Some(match Line::parse(bytes, position).ok()? {
         Line::Segment(bytes) => SplitLine::Segment(bytes),
@@ -48,7 +48,7 @@ pub struct SplitLayer {
     pub sparse: bool,
 }
 
-/// `tarsplit/reader.rs` and `entry/assemble.rs`: a compressed tar-split file.
+/// `tar/tarsplit/reader.rs` and `tar/assemble.rs`: a compressed tar-split file.
 pub fn tar_split(file: &[u8]) -> Option<SplitLayer> {
     let mut lines = TarSplitReader::new(file);
     let (mut assembler, mut entries) = (Assembler::new(Account::ample().charge()), Vec::new());
@@ -61,7 +61,7 @@ pub fn tar_split(file: &[u8]) -> Option<SplitLayer> {
     Some(SplitLayer { entries, total, sparse })
 }
 
-/// `entry/chunked.rs`: the rows of a table of contents; for a damaged row its name.
+/// `tar/chunked.rs`: the rows of a table of contents; for a damaged row its name.
 pub fn chunked(bytes: &[u8]) -> Option<Vec<Result<Entry, Vec<u8>>>> {
     let mut toc = Chunked::read(bytes, Account::ample().charge(), &Interrupt::new()).ok()?;
     Some(std::iter::from_fn(|| toc.next_entry()).map(|entry| entry.map_err(|(name, _)| name)).collect())
@@ -72,7 +72,7 @@ pub fn chunked_digest(bytes: &[u8], name: &[u8]) -> Option<Digest> {
     Chunked::read(bytes, Account::ample().charge(), &Interrupt::new()).ok()?.digests().of(name).ok()
 }
 
-/// `entry/header.rs`: a time as RFC 3339 has it.
+/// `tar/header.rs`: a time as RFC 3339 has it.
 pub fn parse_time(text: &str) -> Option<Time> {
     Time::parse_rfc3339(text)
 }
@@ -135,11 +135,11 @@ pub fn containers_json(bytes: &[u8]) -> Option<Vec<StoreRecord>> {
     Some(records.iter().map(record).collect())
 }
 
-/// `image/reference.rs`: the id of the image that is meant, or how many candidates are named; `images` is an
+/// `store/find/image.rs`: the id of the image that is meant, or how many candidates are named; `images` is an
 /// images.json.
 pub fn find_image(images: &[u8], asked: &str) -> Option<Result<String, usize>> {
     let images = parse_images(images, StoreIndex(0), Path::new("/images.json"), &Interrupt::new()).ok()?;
-    Some(match reference::find(&images, asked) {
+    Some(match find::image::find(&images, asked) {
         Ok(image) => Ok(image.id.to_string()),
         Err(StoreError::AmbiguousImage { candidates, .. }) => Err(candidates.len()),
         Err(_) => Err(0),
@@ -158,7 +158,7 @@ impl From<Interrupted> for Stop {
     }
 }
 
-/// `merge/`: layers laid over each other, the base first.
+/// `tree/`: layers laid over each other, the base first.
 #[allow(clippy::panic, reason = "nothing raises the interrupt")]
 pub fn merge(layers: &[Vec<Member>]) -> Result<FinalTree, MergeProblem> {
     let (mut tree, interrupt) = (FinalTree::new(&Account::ample()), Interrupt::new());

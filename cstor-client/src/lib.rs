@@ -18,8 +18,6 @@
 
 mod access;
 mod base;
-mod chain;
-mod container;
 mod contents;
 #[cfg(feature = "cli")]
 pub mod doctor;
@@ -27,35 +25,30 @@ pub mod error;
 pub mod extract;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod image;
 #[cfg(feature = "jsonrpc")]
 pub mod jsonrpc;
-mod layer;
 pub mod oci;
 mod output;
-mod proxy;
-mod rootfs;
 mod splitfd;
+mod storage;
 mod store;
 pub mod tar;
-mod target;
 pub mod tree;
 
 pub use access::helper::init_if_helper;
 pub use base::digest::{Digest, ImageId};
 pub use base::kind::ErrorKind;
 pub use base::{interrupt, temporary};
-pub use container::{Change, ChangeKind, Container};
 pub use contents::Entries;
 pub use cstor_proto::{Escaped, LayerId};
 pub use error::Error;
-pub use image::{Config, History, Image, Manifest, listing};
-pub use layer::{Layer, Verify};
 pub use output::{Level, toc};
-pub use proxy::ProxiedStorage;
 pub use splitfd::dir as splitdirfdstream;
-pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, Storage, discover};
-pub use target::Target;
+pub use storage::{
+    Change, ChangeKind, Config, Container, History, Image, Layer, Manifest, ProxiedStorage, Storage, Target, Verify,
+    listing,
+};
+pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, discover};
 
 /// [`splitfd`](mod@crate::splitfdstream): layers as streams with files beside them.
 pub mod splitfdstream {

@@ -10,8 +10,8 @@ use cstor_proto::{Refusal, RelPath};
 
 use super::helper::SourceError;
 use super::{By, DirSource, FileSource, OpenedFile};
-use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::store::Shared;
+use crate::store::chain::{ChainLayer, ContentsDir, DirId};
 
 /// Layers that were not opened with the chain: how many to keep open.
 const KEPT_LAYERS: usize = 4;

@@ -7,8 +7,8 @@ use cstor_proto::{Refusal, RelPath};
 
 use super::helper::{HelperPolicy, SourceError};
 use super::{DirSource, Direct, FileSource, OpenedFile, Proxied, ask_again};
-use crate::chain::{ChainLayer, ContentsDir};
 use crate::store::Shared;
+use crate::store::chain::{ChainLayer, ContentsDir};
 
 /// Opens files directly where it can and through the helper where it must.
 pub(crate) struct Escalating {

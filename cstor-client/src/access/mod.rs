@@ -19,7 +19,7 @@ pub(crate) use proxied::Proxied;
 #[cfg(fuzzing)]
 pub use proxied::take_answer;
 
-use crate::chain::{ChainLayer, ContentsDir};
+use crate::store::chain::{ChainLayer, ContentsDir};
 use helper::SourceError;
 
 /// Who opened a file.

@@ -18,8 +18,8 @@ use super::helper::HelperProcess;
 use super::helper::{SharedHelper, SourceError};
 use super::{By, DirSource, FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
-use crate::chain::{ChainLayer, ContentsDir, DirId};
 use crate::store::Shared;
+use crate::store::chain::{ChainLayer, ContentsDir, DirId};
 
 /// Questions that wait for an answer at once: the helper opens while the client works.
 const IN_FLIGHT: usize = 2;

@@ -2,7 +2,7 @@
 //! attributes, headers. All of it is charged to one account, since an image of kilobytes can ask for gigabytes piece by
 //! piece.
 //!
-//! What has a fixed size, an inode, has a limit of its number instead (`merge/`), and so have the store's own JSON files
+//! What has a fixed size, an inode, has a limit of its number instead (`tree/`), and so have the store's own JSON files
 //! (`store/file.rs`).
 
 use std::sync::Arc;

@@ -14,12 +14,12 @@ use crate::access::{FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
-use crate::chain::{Chain, ChainLayer};
 use crate::contents::Entries;
 use crate::contents::Sum;
 use crate::contents::{ContentProblem, ReadError, ReadProblem};
 use crate::error::Error;
 use crate::output::SinkError;
+use crate::store::chain::{Chain, ChainLayer};
 use crate::tar::{Content, Entry, Header, Member};
 
 /// Contents that are open at a time: enough to fill a message to the helper and answer from the next.

@@ -2,8 +2,8 @@
 
 use super::entries;
 use crate::access::Escalating;
-use crate::chain::Chain;
 use crate::error::Error;
+use crate::store::chain::Chain;
 use crate::tree::{FinalTree, Keep, MergeError};
 
 /// What a merge keeps, and whom it tells of its progress.

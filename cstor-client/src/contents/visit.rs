@@ -6,11 +6,11 @@
 use cstor_proto::{Refusal, RelPath};
 
 use crate::access::{Escalating, FileSource, OpenedFile};
-use crate::chain::Chain;
 use crate::contents::flow::{self, OpenContents};
 use crate::contents::{ContentProblem, ReadError};
 use crate::error::Error;
 use crate::output::SinkError;
+use crate::store::chain::Chain;
 use crate::tar::Content;
 use crate::tree::{FinalTree, InodeKind, TreeEntry};
 

@@ -9,7 +9,7 @@ use crate::access::helper::seen::{self, MAPPERS, Mapper, Seen};
 use crate::access::helper::subids::{self, Ids};
 use crate::access::helper::{Executable, HelperOptions, Launcher, SourceError, Way};
 use crate::error::Error;
-use crate::store::Storage;
+use crate::storage::Storage;
 
 pub(super) fn examine(storage: Option<&Storage>, options: HelperOptions, not_needed: bool) -> Vec<Finding> {
     let mut findings = vec![needed(not_needed), executable().unless(not_needed), launcher(options.launcher)];

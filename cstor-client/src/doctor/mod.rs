@@ -125,5 +125,5 @@ pub fn examine(location: Option<Location>, helper: HelperOptions, directory: &Pa
 }
 
 fn shown(path: &Path) -> String {
-    crate::Escaped(path.as_os_str().as_encoded_bytes()).to_string()
+    cstor_proto::Escaped(path.as_os_str().as_encoded_bytes()).to_string()
 }

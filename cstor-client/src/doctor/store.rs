@@ -11,8 +11,9 @@ use super::{Finding, State, Value};
 use crate::access::helper::{HelperOptions, SharedHelper};
 use crate::base::kind::ErrorKind;
 use crate::error::Error;
+use crate::storage::Storage;
 use crate::store::discover::Discovery;
-use crate::store::{Location, LockState, Root, Storage, StoreError, lock_state};
+use crate::store::{Location, LockState, Root, StoreError, lock_state};
 
 const LOCKS: [(&str, &str); 3] = [
     ("lock.layers", "overlay-layers/layers.lock"),

@@ -20,9 +20,9 @@ use crate::access::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, wor
 use crate::base::beneath::CONFINED;
 use crate::base::parallel::start_helpers;
 use crate::base::path::join;
-use crate::chain::{Chain, ChainLayer};
 use crate::contents::{ContentProblem, ReadError};
 use crate::error::Error;
+use crate::store::chain::{Chain, ChainLayer};
 
 /// Directories that a thread takes at a time.
 const DIRS_A_TURN: usize = 16;

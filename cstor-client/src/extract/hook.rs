@@ -14,7 +14,7 @@ use super::destination::Staging;
 use super::error::ExtractError;
 use super::plan::Plan;
 use crate::access::Escalating;
-use crate::chain::Chain;
+use crate::store::chain::Chain;
 
 /// What an extraction uses from now on, beside what is open already.
 #[derive(Debug)]

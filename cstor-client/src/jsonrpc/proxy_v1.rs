@@ -23,9 +23,9 @@ pub use error::ProxyV1Error;
 pub use pipe::{Blob, Pipe};
 
 use crate::base::digest::Digest;
-use crate::chain::MAX_LAYERS;
 use crate::extract::from_streams::Streams;
 use crate::extract::{ExtractError, Extractor, Progress, Report};
+use crate::store::chain::MAX_LAYERS;
 use conversation::{Conversation, INITIALIZE};
 use layer::{Layer, LayerName, failed};
 

@@ -9,8 +9,8 @@ use std::io::{self, Read, Seek, Write};
 
 use super::blob::{self, Blob};
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::output::SinkError;
+use crate::storage::Layer;
 
 const BLOCK: u64 = 512;
 /// POSIX.1-2024, pax: two blocks of zeros end an archive.

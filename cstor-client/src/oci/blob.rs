@@ -17,8 +17,8 @@ use crate::base::parallel::start_helpers;
 use crate::base::temporary::Incomplete;
 use crate::contents::{ReadError, ReadProblem};
 use crate::error::Error;
-use crate::layer::{Layer, Verify};
 use crate::output::SinkError;
+use crate::storage::{Layer, Verify};
 
 /// More threads would wait for the disk, and each holds a few mebibytes.
 const MAX_THREADS: usize = 8;

@@ -9,8 +9,8 @@ use super::destination::{self, Destination};
 use super::error::CopyError;
 use crate::base::digest::Digest;
 use crate::error::Error;
-use crate::image::Image;
-use crate::layer::Layer;
+use crate::storage::Image;
+use crate::storage::Layer;
 
 /// An image, opened for a copy.
 pub(super) struct Subject<'a> {

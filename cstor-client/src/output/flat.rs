@@ -10,11 +10,11 @@ use tar::{EntryType, Header};
 
 use crate::base::account::Charge;
 use crate::base::host_xattrs::is_left_out_of_tars;
-use crate::chain::Chain;
 use crate::contents::flow::OpenContents;
 use crate::contents::visit::visit;
 use crate::error::Error;
 use crate::output::SinkError;
+use crate::store::chain::Chain;
 use crate::tar::Time;
 use crate::tree::{FinalTree, InodeKind, Meta, TreeEntry};
 

@@ -7,12 +7,12 @@ use cstor_proto::RelPath;
 
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::output::SinkError;
 use crate::output::splitfd::Split;
 use crate::output::splitfd::{check_size, plain};
 use crate::splitfd::PIECE;
 use crate::splitfd::dir::Writer;
+use crate::storage::Layer;
 use crate::tar::{Header, Kind, Member};
 
 impl Layer {

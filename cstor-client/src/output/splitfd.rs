@@ -6,9 +6,9 @@ use rustix::fs::fstat;
 
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::output::SinkError;
 use crate::splitfd::{ExternalFile, FileConsumer, SplitFdError, Writer};
+use crate::storage::Layer;
 use crate::tar::{Header, Member};
 
 /// What a layer was split into.

@@ -14,11 +14,11 @@ use serde::ser::{Error as _, SerializeSeq, Serializer};
 
 use crate::base::account::Account;
 use crate::base::digest::Digest;
-use crate::chain::Chain;
 use crate::contents::flow::OpenContents;
 use crate::contents::visit::visit;
 use crate::error::Error;
 use crate::output::SinkError;
+use crate::store::chain::Chain;
 use crate::tar::{Header, Kind, Time, Xattr};
 use crate::tree::{FinalTree, InodeKind, TreeEntry, is_marker};
 

@@ -87,7 +87,7 @@ impl Discovery {
 const EACH_HAS_ONE: &str = "each generation of rules leads to a store of its own; the older ones count";
 
 /// The settings for opening a store, with a word where the choice was one.
-pub(super) fn locate() -> Result<Settings, StoreError> {
+pub(crate) fn locate() -> Result<Settings, StoreError> {
     let Discovery { settings, why, other, .. } = Discovery::of_this_process()?;
     if let Some(other) = other.filter(|_| why == EACH_HAS_ONE) {
         tracing::warn!(

@@ -10,12 +10,12 @@ use super::{Root, StoreError};
 const LENGTH: usize = 26;
 
 /// Whether a text has the form of a link id: base32 without padding.
-pub(super) fn is_link_id(text: &str) -> bool {
+pub(crate) fn is_link_id(text: &str) -> bool {
     text.len() == LENGTH && text.bytes().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte))
 }
 
 /// The layer that a link stands for; none if there is no such link.
-pub(super) fn resolve(root: &Root, link: &str) -> Result<Option<LayerId>, StoreError> {
+pub(crate) fn resolve(root: &Root, link: &str) -> Result<Option<LayerId>, StoreError> {
     let Some(target) = root.read_link(&format!("overlay/l/{link}"))? else { return Ok(None) };
     let text = std::str::from_utf8(&target).unwrap_or_default();
     let id = text.strip_prefix("../").and_then(|rest| rest.strip_suffix("/diff")).unwrap_or(text);

@@ -136,7 +136,7 @@ impl Roots {
     }
 
     /// Where is listed what is lost at a reboot.
-    pub(super) fn volatile(&self) -> Option<&Root> {
+    pub(crate) fn volatile(&self) -> Option<&Root> {
         if self.transient { self.run_root.as_ref() } else { self.layered.first() }
     }
 

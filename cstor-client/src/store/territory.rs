@@ -15,7 +15,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::location::Location;
 use super::roots::Roots;
-use super::{Overlap, Storage, StoreError, discover};
+use super::{Overlap, StoreError, discover};
 use crate::base::mounts::{Mounts, Place};
 
 /// What podman has directly below a root. Where one of them is a link, it leads to a part of the store.
@@ -55,12 +55,6 @@ struct Site {
 }
 
 impl Territory {
-    /// What belongs to an open store: its roots with what is linked and mounted below them, additional stores, and
-    /// where it was found by the configuration, podman's run root.
-    pub fn of(storage: &Storage) -> Result<Territory, StoreError> {
-        Territory::of_roots(&storage.shared.roots)
-    }
-
     /// The stores that podman would use for this user, whichever rules it follows. Where the configuration cannot be
     /// read, they are taken to be at their default places; what is not there is left out.
     pub fn of_this_user() -> Territory {

@@ -89,7 +89,7 @@ pub fn decode(bytes: &[u8]) -> Vec<Vec<Member>> {
         let lengths = input.byte().unwrap_or_default();
         let name = words(&mut input, lengths & 15, &mut repeated);
         let target = words(&mut input, lengths >> 4, &mut repeated);
-        // The kernel knows no empty target; `entry/` refuses it.
+        // The kernel knows no empty target; `tar/` refuses it.
         let link = if target.is_empty() { b"/".to_vec() } else { target.clone() };
         let what = match head & 7 {
             0 => What::Dir,

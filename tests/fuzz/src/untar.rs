@@ -1,5 +1,5 @@
 //! Layers unpacked into real directories by podman's rules, one directory each, and the tree that they make up: the
-//! reference that `merge/` is held against. The kernel resolves every name, as in a chroot; what no plain user could
+//! reference that `tree/` is held against. The kernel resolves every name, as in a chroot; what no plain user could
 //! make (devices, owners, modes) is written down by inode. docs/formats/merge.md has the rules, and where cstor
 //! differs from podman by choice: those differences are here too, each with its reason.
 

@@ -21,9 +21,9 @@ use crate::base::descriptors::descriptor_limit;
 use crate::base::host_xattrs::belongs_to_driver;
 use crate::base::interrupt::Interrupt;
 use crate::base::path::{join, split};
-use crate::chain::{Chain, ChainLayer, ContentsDir};
 use crate::contents::{ReadError, ReadProblem};
 use crate::error::Error;
+use crate::store::chain::{Chain, ChainLayer, ContentsDir};
 use crate::tar::{Content, Header, Kind, Member, Time, Xattr};
 use crate::tree::is_marker;
 

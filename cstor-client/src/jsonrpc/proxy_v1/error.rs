@@ -11,7 +11,7 @@ use crate::access::helper::said;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::ErrorKind;
-use crate::chain::MAX_LAYERS;
+use crate::store::chain::MAX_LAYERS;
 use crate::tar::ArchiveProblem;
 use crate::tree::MergeProblem;
 

@@ -2,12 +2,12 @@
 
 use super::failure::{Failure, Stop};
 use super::session::Session;
-use crate::image::Image;
 use crate::jsonrpc::shapes::{
     Config, Handle, ImageData, ImageOf, Images, Initialize, Initialized, Manifest, OpenImage, OpenedImage, RemoteImage,
     RemoteLayer, Success, TAR_SPLIT_STREAM, VERSION,
 };
 use crate::jsonrpc::wire::Id;
+use crate::storage::Image;
 
 /// Images that one client may hold open. Each keeps a snapshot of the store's metadata alive.
 const MAX_OPEN: usize = 64;

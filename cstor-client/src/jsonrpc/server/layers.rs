@@ -14,15 +14,15 @@ use super::notify::Notify;
 use super::session::Session;
 use crate::base::digest::Digest;
 use crate::error::Error;
-use crate::image::Image;
 use crate::jsonrpc::shapes::{HeaderStream, LayerOf, MetaOf, StreamSize, Success, Typed, WholeStream};
 use crate::jsonrpc::wire::Id;
-use crate::layer::Layer;
 use crate::output::SinkError;
 use crate::splitfd::SplitFdError;
 use crate::splitfd::{Collect, DEFAULT_INLINE_THRESHOLD, MEDIA_TYPE};
 #[cfg(feature = "zstd")]
 use crate::splitfd::{Compressor, MEDIA_TYPE_ZSTD};
+use crate::storage::Image;
+use crate::storage::Layer;
 
 /// The media type of a table of contents; eStargz, whose keys it has, registers none.
 const TOC_MEDIA_TYPE: &str = "application/vnd.cstor.toc.v1+json";

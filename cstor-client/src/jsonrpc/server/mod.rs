@@ -26,7 +26,7 @@ use rustix::net::{SocketFlags, accept_with};
 use super::wire::{Connection, Id, Limits, Patience, Rejection, WireError};
 use crate::base::interrupt::Interrupt;
 use crate::contents::flow;
-use crate::store::Storage;
+use crate::storage::Storage;
 use budget::{Budget, Share};
 use failure::Failure;
 pub(super) use failure::kind;

@@ -15,9 +15,9 @@ use crate::base::digest::Digest;
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::jsonrpc::shapes::{End, FdValue, FileOf, Segment, Start};
 use crate::jsonrpc::wire::{Connection, Notification, WireError};
-use crate::layer::Layer;
 use crate::output::SinkError;
 use crate::output::splitfd::check_size;
+use crate::storage::Layer;
 use crate::tar::{Header, Member};
 
 /// The most header bytes in one segment; in base64 they are a third more.

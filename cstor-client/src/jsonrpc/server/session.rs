@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::budget::Budget;
 use super::failure::{Failure, Stop};
-use crate::image::Image;
 use crate::jsonrpc::wire::{Connection, Id, Message, Rejection, Reply, WireError};
-use crate::store::Storage;
+use crate::storage::Image;
+use crate::storage::Storage;
 
 /// Conversation with one client.
 pub(super) struct Session<'s> {

@@ -93,7 +93,7 @@ impl fmt::Display for ContainerState {
 
 impl ContainerStatuses {
     /// What the database below `place` says, which is the root or, for a transient store, the run root.
-    pub(in crate::store) fn read(root: &Path, place: &Path) -> ContainerStatuses {
+    pub(crate) fn read(root: &Path, place: &Path) -> ContainerStatuses {
         let unknown = |why: String| ContainerStatuses { known: None, why_unknown: Some(why) };
         match find(root, place) {
             Found::None => ContainerStatuses::default(),

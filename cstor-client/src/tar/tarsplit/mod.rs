@@ -1,6 +1,6 @@
 //! tar-split: the description of a layer's tar from which podman rebuilds it (github.com/vbatts/tar-split).
 //!
-//! `line.rs` parses one line, `reader.rs` reads the file; what the lines mean together is in `entry/`.
+//! `line.rs` parses one line, `reader.rs` reads the file; what the lines mean together is in `tar/`.
 
 mod line;
 mod reader;

@@ -91,7 +91,7 @@ pub(crate) fn open_quietly(store: &Store) -> Result<ProxiedStorage, Failure> {
 /// Refuses a destination that is, lies in, or holds a directory of the store that is read, if one is, or of those that
 /// podman would use for this user.
 pub(crate) fn keep_stores_from(destination: &Path, storage: Option<&Storage>) -> Result<(), Failure> {
-    let read = storage.map(Territory::of).transpose()?.unwrap_or_default();
+    let read = storage.map(Storage::territory).transpose()?.unwrap_or_default();
     Ok(read.and(Territory::of_this_user()).check(destination)?)
 }
 

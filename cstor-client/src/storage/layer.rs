@@ -10,18 +10,15 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 
 use crate::access::{Escalating, FileSource};
 use crate::base::digest::Digest;
-use crate::chain::Chain;
 use crate::contents::entries::{self, Entries};
 use crate::contents::flow::{self, EntrySink};
 use crate::contents::{ContentProblem, ReadError, ReadProblem};
 use crate::error::Error;
 use crate::output::toc::{self, Toc};
 use crate::output::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};
-use crate::store::{LayerRecord, Shared, Snapshot, Storage, StoreError};
-
-/// The shortest prefix of an id that is taken for one.
-const MIN_PREFIX: usize = 3;
-const MAX_CANDIDATES: usize = 5;
+use crate::storage::Storage;
+use crate::store::chain::Chain;
+use crate::store::{LayerRecord, Shared, StoreError};
 
 /// A layer, as the store described it when it was listed or found.
 #[derive(Clone)]
@@ -213,22 +210,4 @@ pub enum Verify {
     Digest,
     /// Every file against its checksum.
     Crc,
-}
-
-/// Finds the one layer that `reference` means.
-pub(crate) fn find<'a>(snapshot: &'a Snapshot, reference: &str) -> Result<&'a Arc<LayerRecord>, StoreError> {
-    let digest = reference.parse::<Digest>().ok();
-    let matches = |layer: &&Arc<LayerRecord>| {
-        let by_id = reference.len() >= MIN_PREFIX && layer.id.to_string().starts_with(reference);
-        by_id || layer.names.iter().any(|name| name == reference) || digest.is_some() && layer.diff_digest == digest
-    };
-    let found: Vec<_> = snapshot.layers().filter(|layer| !layer.incomplete).filter(matches).collect();
-    match found.as_slice() {
-        [] => Err(StoreError::NoLayer { reference: reference.to_owned() }),
-        [layer] => Ok(layer),
-        several => Err(StoreError::AmbiguousLayer {
-            reference: reference.to_owned(),
-            candidates: several.iter().take(MAX_CANDIDATES).map(|layer| layer.id.to_string()).collect(),
-        }),
-    }
 }

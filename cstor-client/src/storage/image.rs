@@ -1,33 +1,28 @@
 //! One image of a store: its names, manifest and configuration, and the layers that make it up.
 
-pub mod listing;
-pub(crate) mod manifest;
-pub(crate) mod reference;
-
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::rootfs;
+use super::{Config, Manifest};
 use crate::base::digest::{Digest, ImageId};
 use crate::base::interrupt::Interrupt;
 use crate::base::kind::ErrorKind;
-use crate::chain::Chain;
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::output::toc::Toc;
-use crate::rootfs;
+use crate::storage::Layer;
+use crate::store::chain::Chain;
 use crate::store::{ImageRecord, Shared, Snapshot, StoreError, Territory};
 use crate::tree::FinalTree;
-
-pub use manifest::{Config, History, Manifest};
 
 /// An image, as the store described it when it was listed or found.
 #[derive(Clone)]
 pub struct Image {
     shared: Arc<Shared>,
-    record: Arc<ImageRecord>,
-    snapshot: Arc<Snapshot>,
+    pub(super) record: Arc<ImageRecord>,
+    pub(super) snapshot: Arc<Snapshot>,
 }
 
 impl Image {

@@ -9,7 +9,8 @@ use super::Listed;
 use super::moment::moment;
 use super::pattern;
 use crate::base::digest::ImageId;
-use crate::store::{Storage, StoreError};
+use crate::storage::Storage;
+use crate::store::StoreError;
 
 /// One filter: `key=value`, or `key!=value` for the opposite.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::access::Escalating;
 use crate::base::account::Charge;
 use crate::base::path::{join, split};
-use crate::chain::Chain;
 use crate::contents::entries;
 use crate::contents::merged::{self, Merging};
 use crate::error::Error;
+use crate::store::chain::Chain;
 use crate::tar::{Header, Kind, Member};
 use crate::tree::{FinalTree, Inode, Meaning, classify};
 

@@ -1,10 +1,7 @@
 //! One container: its layer and those of its image below, as the files that it sees.
 //!
-//! The layer that it writes to has no description but its directory (`disk/`), so what is read of a running container
+//! The layer that it writes to has no description but its directory (`contents/disk/`), so what is read of a running container
 //! is how each file was at its moment. What podman mounts into it, volumes above all, is not in its layers.
-
-mod changes;
-pub(crate) mod reference;
 
 use std::fmt;
 use std::io::Write;
@@ -12,17 +9,16 @@ use std::sync::Arc;
 
 use cstor_proto::LayerId;
 
+use super::changes::{self, Change};
+use super::rootfs;
 use crate::base::digest::ImageId;
 use crate::base::kind::ErrorKind;
-use crate::chain::Chain;
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::output::toc::Toc;
-use crate::rootfs;
+use crate::storage::Layer;
+use crate::store::chain::Chain;
 use crate::store::{ContainerRecord, Shared, StoreError};
 use crate::tree::FinalTree;
-
-pub use changes::{Change, ChangeKind};
 
 /// A container, as the store described it when it was listed or found.
 #[derive(Clone)]

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 
 use cstor_proto::LayerId;
 
-use super::Image;
-use crate::chain::Chain;
-use crate::store::{Storage, StoreError};
+use super::image::Image;
+use crate::storage::Storage;
+use crate::store::StoreError;
+use crate::store::chain::Chain;
 
 pub use filter::{BadFilter, Filter};
 pub use moment::moment;

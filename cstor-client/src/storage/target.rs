@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use crate::chain::Chain;
-use crate::container::Container;
 use crate::error::Error;
-use crate::image::Image;
-use crate::layer::Layer;
 use crate::output::toc::Toc;
+use crate::storage::Container;
+use crate::storage::Image;
+use crate::storage::Layer;
 use crate::store::StoreError;
+use crate::store::chain::Chain;
 use crate::tree::FinalTree;
 
 /// An image or a container, as [`crate::Storage::target`] finds it.

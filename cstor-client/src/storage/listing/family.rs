@@ -12,7 +12,7 @@ use cstor_proto::LayerId;
 use super::Listed;
 use super::moment::moment;
 use crate::base::digest::Digest;
-use crate::image::{History, Image};
+use crate::storage::{History, Image};
 use crate::store::StoreError;
 
 /// The images by what they stand on.

@@ -4,11 +4,11 @@
 
 use std::io::Write;
 
-use crate::chain::Chain;
 use crate::contents::merged;
 use crate::error::Error;
 use crate::output::flat;
 use crate::output::toc::{self, Toc};
+use crate::store::chain::Chain;
 use crate::tree::FinalTree;
 
 /// The files, from the headers alone.

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::access::helper::seen::reads_everything;
 use crate::access::helper::{HelperOptions, HelperPolicy, SharedHelper};
 use crate::base::interrupt::Interrupt;
-use crate::store::{Location, Storage, StoreError};
+use crate::storage::Storage;
+use crate::store::{Location, StoreError};
 
 /// A [`Storage`] whose files open also where they belong to another user of the user namespace.
 ///
