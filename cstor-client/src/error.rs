@@ -1,9 +1,6 @@
 //! The error that any public call can be turned into.
 
-use std::io;
-
 use cstor_proto::LayerId;
-use rustix::io::Errno;
 
 pub use crate::access::helper::{BadDescriptor, Replaceable, SourceError};
 pub use crate::base::account::{NoMemory, OverMemoryLimit};
@@ -12,9 +9,9 @@ pub use crate::base::kind::{ErrorKind, destination_kind};
 pub use crate::contents::BlobError;
 pub use crate::contents::DiskError;
 pub use crate::contents::{ContentProblem, ReadError, ReadProblem};
-pub use crate::extract::ExtractError;
+pub use crate::extract::{ExtractError, Obstacle};
 #[cfg(feature = "jsonrpc")]
-pub use crate::jsonrpc::ProxyV1Error;
+pub use crate::jsonrpc::{ProxyV1Error, RpcError, WireError};
 pub use crate::oci::error::CopyError;
 pub use crate::output::SinkError;
 pub use crate::splitfd::{BadName, SplitFdError};
@@ -22,6 +19,7 @@ pub use crate::store::{LayerPart, Overlap, StoreError};
 pub use crate::tar::tarsplit::{LineError, TarSplitError};
 pub use crate::tar::{ChunkedError, HeaderError};
 pub use crate::tree::{MergeError, MergeProblem};
+pub use cstor_proto::{ChannelError, Refusal};
 
 /// Any error of this library.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +48,7 @@ pub enum Error {
     SplitFd(#[from] SplitFdError),
     /// A request to another program, or the serving of one.
     #[cfg(feature = "jsonrpc")]
-    Rpc(#[from] crate::jsonrpc::RpcError),
+    Rpc(#[from] RpcError),
     /// An image proxy, and the image that it gives.
     #[cfg(feature = "jsonrpc")]
     ProxyV1(#[from] ProxyV1Error),
@@ -86,50 +84,7 @@ impl Error {
             _ => None,
         }
     }
-
-    /// What to do about it, where that is more than its class says.
-    pub(crate) fn own_advice(&self) -> Option<&'static str> {
-        match self {
-            Error::Interrupted(_) => None,
-            Error::Memory(_) => Some(MEMORY_ADVICE),
-            Error::Store(error) => error.advice(),
-            Error::Read(error) => error.advice(),
-            Error::Sink(SinkError::Read(error)) => error.advice(),
-            Error::Merge(error) => error.advice(),
-            Error::Sink(SinkError::Memory(_)) => Some(MEMORY_ADVICE),
-            Error::Sink(SinkError::Write(error)) => Some(destination_advice(error)),
-            Error::Sink(_) => None,
-            Error::Source(error) => error.advice(),
-            Error::Extract(error) => error.advice(),
-            Error::Copy(error) => error.advice(),
-            Error::SplitFd(error) => error.advice(),
-            #[cfg(feature = "jsonrpc")]
-            Error::Rpc(error) => error.advice(),
-            #[cfg(feature = "jsonrpc")]
-            Error::ProxyV1(error) => error.advice(),
-        }
-    }
-
-    /// What the user can do about it.
-    pub fn advice(&self) -> &'static str {
-        self.own_advice().unwrap_or(match self.kind() {
-            ErrorKind::Failure => "see the cause above",
-            ErrorKind::NotFound => "check the name",
-            ErrorKind::Corrupt => "the store is damaged: `podman system check` may repair it, or pull the image again",
-            ErrorKind::Unsupported => "cstor cannot do this",
-            ErrorKind::Permission => "run as the owner of the store",
-            ErrorKind::Helper => "try `podman unshare true`, or -v for details",
-            ErrorKind::Busy => "try again later",
-            ErrorKind::Changed => "try again",
-            ErrorKind::Destination => "choose another destination",
-            ErrorKind::Limit => "this is more than cstor takes; where it is about descriptors, raise `ulimit -n`",
-            ErrorKind::Interrupted => "nothing was left behind",
-        })
-    }
 }
-
-/// What to do about [`OverMemoryLimit`].
-pub(crate) const MEMORY_ADVICE: &str = "raise --memory-limit, if you trust the image";
 
 /// An error with its causes, the innermost one last.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
@@ -144,48 +99,4 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// What the user can do where something cannot be written, by what the kernel said.
-pub fn destination_advice(error: &io::Error) -> &'static str {
-    match Errno::from_io_error(error) {
-        Some(Errno::NOSPC) => "make room there, or choose another destination",
-        Some(Errno::DQUOT) => "make room within your quota there, or choose another destination",
-        Some(Errno::FBIG) => "raise the limit of file sizes (ulimit -f), or choose another file system",
-        Some(Errno::ROFS) => "choose a destination on a file system that is not mounted read-only",
-        Some(Errno::ACCESS | Errno::PERM) => "choose a destination that you may write to",
-        Some(Errno::NOENT) => "make the directory that it is to be in first, or choose another destination",
-        Some(Errno::NOTDIR) => "choose a path that leads through directories",
-        Some(Errno::ISDIR) => "name a file, not a directory",
-        Some(Errno::LOOP) => "name the directory itself, not a symbolic link",
-        Some(Errno::EXIST | Errno::NOTEMPTY) => "choose a name that is not taken",
-        Some(Errno::NAMETOOLONG) => "choose a shorter path, or a file system that takes longer names",
-        Some(Errno::MLINK) => "choose a file system that takes more hard links to one file",
-        Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::RANGE | Errno::ILSEQ) => {
-            "choose a file system that can hold it"
-        }
-        Some(Errno::BUSY | Errno::TXTBSY) => "choose another destination, or end what uses this one",
-        Some(Errno::IO | Errno::STALE | Errno::TIMEDOUT) => "see whether the disk or its server is well (dmesg)",
-        Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n)",
-        Some(Errno::NOMEM) => "try again with more memory",
-        _ => "choose another destination",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever follows the advice must get further, so room is asked for where room is missing, and nowhere else.
-    #[test]
-    fn advice_is_true_for_the_error_that_it_is_given_for() {
-        for number in 1..=133 {
-            let error = io::Error::from_raw_os_error(number);
-            let advice = destination_advice(&error);
-            let about_room = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error).contains(&number);
-            assert_eq!(advice.contains("make room"), about_room, "{error}: {advice}");
-            assert_eq!(advice.contains("ulimit -n"), destination_kind(&error) == ErrorKind::Limit && number != 12);
-        }
-        assert_eq!(destination_advice(&io::Error::other("not the kernel")), "choose another destination");
-    }
 }

@@ -650,16 +650,10 @@ fn the_layers_are_those_of_the_configuration() {
 }
 
 #[test]
-fn errors_have_a_kind_and_an_advice() {
+fn errors_have_a_kind_and_say_what_they_are_about() {
     type Cause = fn(&Place) -> Error;
-    let table: [(&str, Cause, ErrorKind, &str, &str); 13] = [
-        (
-            "no store",
-            |_| Storage::open("/nonexistent").unwrap_err().into(),
-            ErrorKind::NotFound,
-            "/nonexistent",
-            "--root",
-        ),
+    let table: [(&str, Cause, ErrorKind, &str); 13] = [
+        ("no store", |_| Storage::open("/nonexistent").unwrap_err().into(), ErrorKind::NotFound, "/nonexistent"),
         (
             "another driver",
             |p| {
@@ -668,10 +662,9 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Unsupported,
             "vfs",
-            "overlay",
         ),
-        ("no image", |p| p.open().image("nosuch").unwrap_err().into(), ErrorKind::NotFound, "nosuch", "image list"),
-        ("no layer", |p| p.open().layer("nosuch").unwrap_err().into(), ErrorKind::NotFound, "nosuch", ""),
+        ("no image", |p| p.open().image("nosuch").unwrap_err().into(), ErrorKind::NotFound, "nosuch"),
+        ("no layer", |p| p.open().layer("nosuch").unwrap_err().into(), ErrorKind::NotFound, "nosuch"),
         (
             "damaged JSON",
             |p| {
@@ -680,7 +673,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "images.json",
-            "podman system check",
         ),
         (
             "an id that is none",
@@ -690,7 +682,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "../../etc",
-            "",
         ),
         (
             "a missing parent",
@@ -700,7 +691,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "aaaaaaaaaaaa",
-            "",
         ),
         (
             "a cycle",
@@ -710,7 +700,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "cycle",
-            "",
         ),
         (
             "incomplete",
@@ -720,7 +709,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "incomplete",
-            "pull or build",
         ),
         (
             "no tar-split",
@@ -730,7 +718,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "tar-split",
-            "",
         ),
         (
             "an occupied destination",
@@ -740,7 +727,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Destination,
             "not empty",
-            "--replace",
         ),
         (
             "a missing file",
@@ -750,7 +736,6 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "etc/passwd",
-            "",
         ),
         (
             "a twisted layer",
@@ -760,14 +745,12 @@ fn errors_have_a_kind_and_an_advice() {
             },
             ErrorKind::Corrupt,
             "layer",
-            "",
         ),
     ];
-    for (what, cause, kind, object, advice) in table {
+    for (what, cause, kind, object) in table {
         let error = cause(&Place::new(&two_layers()));
         assert_eq!(error.kind(), kind, "{what}: {error}");
         assert!(error.to_string().contains(object), "{what}: {error}");
-        assert!(!error.advice().is_empty() && error.advice().contains(advice), "{what}: {}", error.advice());
         assert!(!error.to_string().contains('\n'), "{what}: {error}");
     }
 }
@@ -1059,7 +1042,6 @@ fn a_helper_that_cannot_be_found_is_an_error_when_it_is_needed() {
     assert_eq!(error.kind(), ErrorKind::Helper, "{error}");
     let ExtractError::Image(error) = error else { panic!("{error}") };
     assert!(matches!(*error, Error::Source(SourceError::NoHelper { .. })), "{error}");
-    assert!(error.advice().contains("CSTOR_HELPER"));
     assert!(!place.out().exists());
 }
 

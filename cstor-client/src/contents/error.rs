@@ -129,21 +129,6 @@ pub enum ContentProblem {
 }
 
 impl ReadError {
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self.problem {
-            ReadProblem::Content(ContentProblem::Refused(Refusal::Denied)) => {
-                Some("let the helper open it (--helper always), and check /etc/subuid and /etc/subgid")
-            }
-            ReadProblem::Content(ContentProblem::Refused(Refusal::Unmapped)) => {
-                Some("extend the ranges in /etc/subuid and /etc/subgid, then `podman system migrate`")
-            }
-            ReadProblem::NoTar => Some("commit the container with podman first, or extract it"),
-            ReadProblem::Disk(ref problem) => problem.advice(),
-            ReadProblem::TocOnly => Some("pull the image in full, without enable_partial_images"),
-            _ => None,
-        }
-    }
-
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match &self.problem {

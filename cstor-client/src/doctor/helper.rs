@@ -4,10 +4,10 @@ use std::os::fd::BorrowedFd;
 
 use cstor_proto::{Confinement, Enforced};
 
-use super::{Finding, State, Value, shown};
+use super::{Finding, Problem, State, Value, shown};
 use crate::access::helper::seen::{self, MAPPERS, Mapper, Seen};
 use crate::access::helper::subids::{self, Ids};
-use crate::access::helper::{Executable, HelperOptions, Launcher, SourceError, Way};
+use crate::access::helper::{Executable, HelperOptions, Launcher, SourceError, Way, missing_layers};
 use crate::error::Error;
 use crate::storage::Storage;
 
@@ -16,7 +16,7 @@ pub(super) fn examine(storage: Option<&Storage>, options: HelperOptions, not_nee
     findings.extend(programs());
     findings.extend([Ids::User, Ids::Group].map(|ids| ranges(ids).unless(not_needed)));
     let Some(storage) = storage else {
-        findings.push(Finding::note("helper.start", Value::Unknown, Some("without a store there is nothing to open")));
+        findings.push(Finding::note("helper.start", Value::Unknown, Some(Problem::NoStore)));
         return findings;
     };
     match start(storage) {
@@ -26,7 +26,7 @@ pub(super) fn examine(storage: Option<&Storage>, options: HelperOptions, not_nee
             findings.push(Finding::good("helper.mapped_uids", u64::from(confinement.mapped_uids)));
             findings.push(Finding::good("helper.mapped_gids", u64::from(confinement.mapped_gids)));
         }
-        Err(error) => findings.push(Finding::wrong("helper.start", &Error::Source(error)).unless(not_needed)),
+        Err(error) => findings.push(Finding::wrong("helper.start", Error::Source(error)).unless(not_needed)),
     }
     findings
 }
@@ -43,7 +43,7 @@ fn executable() -> Finding {
     match Executable::find() {
         Ok(Executable::Separate(path)) => Finding::good(NAME, &*path),
         Ok(Executable::Myself(path)) => Finding::good(NAME, format!("{}, this program", shown(&path))),
-        Err(error) => Finding::wrong(NAME, &Error::Source(error)),
+        Err(error) => Finding::wrong(NAME, Error::Source(error)),
     }
 }
 
@@ -82,7 +82,7 @@ fn programs() -> Vec<Finding> {
             Mapper::Powerless(path) => SourceError::PowerlessMapper { path },
         };
         // Whether somebody needs it shows when the helper is started.
-        findings.push(Finding::wrong(name, &Error::Source(error)).unless(true));
+        findings.push(Finding::wrong(name, Error::Source(error)).unless(true));
     }
     findings
 }
@@ -100,7 +100,7 @@ fn ranges(ids: Ids) -> Finding {
         Ok(_) => SourceError::NoSubordinateIds { user: subids::Owner::of_this_process().to_string(), file: ids.file() },
         Err(error) => error,
     };
-    Finding::wrong(name, &Error::Source(error))
+    Finding::wrong(name, Error::Source(error))
 }
 
 fn start(storage: &Storage) -> Result<(Confinement, Way), SourceError> {
@@ -117,7 +117,6 @@ fn layers(confinement: &Confinement, required: bool) -> [Finding; 5] {
         Enforced::Partly => "partly",
         Enforced::Fully => "fully",
     };
-    let missing = Error::Source(SourceError::Unconfined { missing: Vec::new() });
     [
         ("confinement.no_new_privs", confinement.no_new_privs, confinement.no_new_privs.into()),
         ("confinement.capabilities", confinement.regainable & !Confinement::DAC_READ_SEARCH == 0, Value::Unknown),
@@ -127,11 +126,12 @@ fn layers(confinement: &Confinement, required: bool) -> [Finding; 5] {
     ]
     .map(|(name, holds, value)| {
         let value = if value == Value::Unknown { holds.into() } else { value };
-        let state = match (holds, required) {
-            (true, _) => State::Good,
-            (false, true) => State::Wrong(missing.kind()),
-            (false, false) => State::Note,
+        let missing = Error::Source(SourceError::Unconfined { missing: missing_layers(confinement) });
+        let (state, problem) = match (holds, required) {
+            (true, _) => (State::Good, None),
+            (false, true) => (State::Wrong(missing.kind()), Some(missing.into())),
+            (false, false) => (State::Note, None),
         };
-        Finding { name, state, value, advice: (!holds && required).then(|| missing.advice()) }
+        Finding { name, state, value, problem }
     })
 }

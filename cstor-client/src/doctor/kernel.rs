@@ -4,7 +4,7 @@ use std::path::Path;
 
 use landlock::{ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr, RulesetError};
 
-use super::{Finding, Value};
+use super::{Finding, Problem, Value};
 use crate::access::helper::SourceError;
 use crate::access::helper::seen::Seen;
 use crate::access::helper::subids;
@@ -16,28 +16,24 @@ pub(super) fn examine() -> Vec<Finding> {
     let release = read_small(Path::new("/proc/sys/kernel/osrelease"));
     let release = match release.as_ref().map(|text| text.as_deref().and_then(|text| std::str::from_utf8(text).ok())) {
         Ok(Some(release)) => Finding::good("kernel.release", release.trim()),
-        Ok(None) | Err(_) => Finding::note("kernel.release", Value::Unknown, Some("mount /proc")),
+        Ok(None) | Err(_) => Finding::note("kernel.release", Value::Unknown, Some(Problem::ReleaseUnreadable)),
     };
     let landlock = landlock();
     let namespaces = match seen.forbidden_by {
         None => Finding::good("kernel.user_namespaces", true),
         Some(switch) => {
             let error = Error::Source(SourceError::NoUserNamespaces { switch });
-            Finding::note("kernel.user_namespaces", false, Some(error.advice()))
+            Finding::note("kernel.user_namespaces", false, Some(error.into()))
         }
     };
     let apparmor = if seen.apparmor {
-        let advice = Error::Source(SourceError::AppArmor).advice();
-        Finding::note("kernel.apparmor_restriction", true, Some(advice))
+        let error = Error::Source(SourceError::AppArmor);
+        Finding::note("kernel.apparmor_restriction", true, Some(error.into()))
     } else {
         Finding::good("kernel.apparmor_restriction", false)
     };
     let privileges = if seen.no_new_privs {
-        Finding::note(
-            "process.no_new_privs",
-            true,
-            Some("newuidmap gets no rights under it; podman needs its pause process"),
-        )
+        Finding::note("process.no_new_privs", true, Some(Problem::NoNewPrivs))
     } else {
         Finding::good("process.no_new_privs", false)
     };
@@ -58,12 +54,8 @@ fn landlock() -> Finding {
             let abi = kernel_abi.unwrap_or(effective_abi as i32);
             Finding::good(NAME, u64::try_from(abi).unwrap_or(0))
         }
-        Ok(Ok(Ok(LandlockStatus::NotEnabled))) => {
-            Finding::note(NAME, 0, Some("enable Landlock with the boot parameter lsm="))
-        }
-        Ok(Ok(Ok(LandlockStatus::NotImplemented))) => {
-            Finding::note(NAME, 0, Some("run Linux 5.13 or later, built with Landlock"))
-        }
+        Ok(Ok(Ok(LandlockStatus::NotEnabled))) => Finding::note(NAME, 0, Some(Problem::LandlockDisabled)),
+        Ok(Ok(Ok(LandlockStatus::NotImplemented))) => Finding::note(NAME, 0, Some(Problem::LandlockMissing)),
         Ok(Ok(Err(_)) | Err(_)) | Err(_) => Finding::note(NAME, Value::Unknown, None),
     }
 }

@@ -41,8 +41,44 @@ pub enum State {
     Wrong(ErrorKind),
 }
 
+/// What keeps an extraction from something, or is worth knowing before one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Problem {
+    /// This error, where an extraction needs what is looked at.
+    Error(Box<Error>),
+    /// There is no store of which the helper could open anything.
+    NoStore,
+    /// The store holds nothing yet.
+    EmptyStore,
+    /// The directory is on another file system than the store, and reflinks do not cross that border.
+    OtherFileSystem,
+    /// The file system has no reflinks.
+    NoReflink,
+    /// The directory cannot be written to.
+    Unwritable,
+    /// The directory cannot be searched for what killed runs have left.
+    RemainsUnreadable,
+    /// Left by a killed run; the next run into the directory removes it.
+    RemainsRemovable,
+    /// Left by a killed run, in a directory that others may write to, where no run removes anything.
+    RemainsShared,
+    /// Left by a killed run of another user, or open to others, so that no run of this user removes it.
+    RemainsForeign,
+    /// Whether the run that is making it, or made it, still goes on cannot be known.
+    RemainsUnknown,
+    /// /proc does not tell the kernel's release.
+    ReleaseUnreadable,
+    /// The kernel has Landlock, but it was not enabled at boot.
+    LandlockDisabled,
+    /// The kernel has no Landlock.
+    LandlockMissing,
+    /// No program that this process starts can get rights of its own (`no_new_privs`).
+    NoNewPrivs,
+}
+
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Finding {
     /// What it is about, as `docs/json.md` lists it.
@@ -51,22 +87,22 @@ pub struct Finding {
     pub state: State,
     /// What it is.
     pub value: Value,
-    /// What to do about it.
-    pub advice: Option<&'static str>,
+    /// What is wrong with it, or worth knowing; never none for [`State::Wrong`].
+    pub problem: Option<Problem>,
 }
 
 impl Finding {
     fn good(name: &'static str, value: impl Into<Value>) -> Finding {
-        Finding { name, state: State::Good, value: value.into(), advice: None }
+        Finding { name, state: State::Good, value: value.into(), problem: None }
     }
 
-    fn note(name: &'static str, value: impl Into<Value>, advice: Option<&'static str>) -> Finding {
-        Finding { name, state: State::Note, value: value.into(), advice }
+    fn note(name: &'static str, value: impl Into<Value>, problem: Option<Problem>) -> Finding {
+        Finding { name, state: State::Note, value: value.into(), problem }
     }
 
-    fn wrong(name: &'static str, error: &Error) -> Finding {
-        let value = Value::Text(with_causes(error));
-        Finding { name, state: State::Wrong(error.kind()), value, advice: Some(error.advice()) }
+    fn wrong(name: &'static str, error: Error) -> Finding {
+        let value = Value::Text(with_causes(&error));
+        Finding { name, state: State::Wrong(error.kind()), value, problem: Some(error.into()) }
     }
 
     /// The same where an extraction can do without it.
@@ -75,6 +111,12 @@ impl Finding {
             State::Wrong(_) if not_needed => Finding { state: State::Note, ..self },
             _ => self,
         }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        Problem::Error(Box::new(error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::{Finding, Value, shown};
+use super::{Finding, Problem, Value, shown};
 use crate::base::temporary::{Remains, list};
 
 const NAME: &str = "remains";
@@ -16,25 +16,20 @@ pub(super) fn examine(directory: &Path) -> Vec<Finding> {
     let listed = openat(CWD, directory, flags, Mode::empty()).and_then(|opened| list(opened.as_fd()));
     match listed {
         Err(errno) => {
-            let advice = "name a directory that you can read";
-            vec![Finding::note(NAME, format!("cannot be looked for: {errno}"), Some(advice))]
+            let value = format!("cannot be looked for: {errno}");
+            vec![Finding::note(NAME, value, Some(Problem::RemainsUnreadable))]
         }
         Ok(list) if list.is_empty() => vec![Finding::good(NAME, Value::Text("nothing".into()))],
         Ok(list) => list
             .into_iter()
             .map(|(name, remains)| {
-                let advice = match remains {
-                    Remains::Removable => "left by a run that was killed: the next one that writes there removes it",
-                    Remains::Shared => {
-                        "left by a run that was killed: remove it; cstor does not, since others may write there"
-                    }
-                    Remains::Foreign => {
-                        "left by a run that was killed: its owner can remove it; cstor does not, since it belongs to \
-                         another user, or others may look into it"
-                    }
-                    Remains::Unknown => "its maker may still be running: its owner can remove it if it is not",
+                let problem = match remains {
+                    Remains::Removable => Problem::RemainsRemovable,
+                    Remains::Shared => Problem::RemainsShared,
+                    Remains::Foreign => Problem::RemainsForeign,
+                    Remains::Unknown => Problem::RemainsUnknown,
                 };
-                Finding::note(NAME, shown(&directory.join(name)), Some(advice))
+                Finding::note(NAME, shown(&directory.join(name)), Some(problem))
             })
             .collect(),
     }

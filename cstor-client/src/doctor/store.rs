@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
-use super::{Finding, State, Value};
+use super::{Finding, Problem, State, Value};
 use crate::access::helper::{HelperOptions, SharedHelper};
 use crate::base::kind::ErrorKind;
 use crate::error::Error;
@@ -48,7 +48,7 @@ pub(super) fn examine(location: Option<Location>, helper: HelperOptions) -> (Vec
     });
     match opened {
         Err(error) => {
-            findings.push(Finding::wrong("store.root", &Error::Store(error)));
+            findings.push(Finding::wrong("store.root", Error::Store(error)));
             (findings, None)
         }
         Ok(storage) => {
@@ -64,7 +64,7 @@ pub(super) fn examine(location: Option<Location>, helper: HelperOptions) -> (Vec
             if let Some(root) = roots.first() {
                 findings.push(match root.has("overlay-layers") || root.has("overlay-images") {
                     true => Finding::good("store.driver", "overlay"),
-                    false => Finding::note("store.driver", Value::Unknown, Some("the store is empty: pull an image")),
+                    false => Finding::note("store.driver", Value::Unknown, Some(Problem::EmptyStore)),
                 });
                 findings.extend(LOCKS.map(|(name, path)| lock(root, name, path)));
             }
@@ -91,7 +91,7 @@ fn lock(root: &Root, name: &'static str, path: &str) -> Finding {
         LockState::Held { by: holder } => {
             let error = Error::Store(StoreError::Locked { holder, path: root.path().join(path) });
             let by = holder.map_or_else(|| "held by an unknown process".to_owned(), |pid| format!("held by pid {pid}"));
-            Finding { name, state: State::Wrong(ErrorKind::Busy), value: by.into(), advice: Some(error.advice()) }
+            Finding { name, state: State::Wrong(ErrorKind::Busy), value: by.into(), problem: Some(error.into()) }
         }
     }
 }
@@ -101,21 +101,16 @@ pub(super) fn reflinks(storage: Option<&Storage>, directory: &Path) -> Option<Fi
     const NAME: &str = "reflink";
     let root = storage?.shared().roots.first()?;
     let Some(sample) = SAMPLES.iter().find_map(|path| root.open_regular(path).ok()) else {
-        return Some(Finding::note(NAME, Value::Unknown, Some("the store is empty: pull an image")));
+        return Some(Finding::note(NAME, Value::Unknown, Some(Problem::EmptyStore)));
     };
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let probe = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
     Some(match probe.and_then(|to| ioctl_ficlone(&to, &sample)) {
         Ok(()) => Finding::good(NAME, true),
-        Err(Errno::XDEV) => {
-            Finding::note(NAME, false, Some("extract to the file system of the store, else files are copied"))
-        }
-        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL) => {
-            let advice = "files are copied; a store and a destination on one btrfs or XFS can share them";
-            Finding::note(NAME, false, Some(advice))
-        }
+        Err(Errno::XDEV) => Finding::note(NAME, false, Some(Problem::OtherFileSystem)),
+        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL) => Finding::note(NAME, false, Some(Problem::NoReflink)),
         Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
-            Finding::note(NAME, Value::Unknown, Some("run it in a directory that you can write to"))
+            Finding::note(NAME, Value::Unknown, Some(Problem::Unwritable))
         }
         Err(errno) => Finding::note(NAME, format!("cannot be tried: {errno}"), None),
     })

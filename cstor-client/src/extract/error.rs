@@ -11,7 +11,7 @@ use super::report::Losses;
 use crate::access::helper::SourceError;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
-use crate::error::{Error, destination_advice};
+use crate::error::Error;
 use crate::splitfd::SplitFdError;
 use crate::store::StoreError;
 
@@ -161,28 +161,6 @@ impl fmt::Display for Obstacle {
     }
 }
 
-impl Obstacle {
-    fn advice(self) -> &'static str {
-        match self {
-            Obstacle::Nameless => "name a directory by its path, not as `.`, `..` or `/`",
-            Obstacle::NotEmpty | Obstacle::Appeared => "choose a directory that does not exist, or --replace",
-            Obstacle::Symlink | Obstacle::NotADirectory => "choose a directory that does not exist",
-            Obstacle::MountPoint => "name a directory below it",
-            Obstacle::MountBelow => "unmount it, or choose a directory that does not exist",
-            Obstacle::Immutable | Obstacle::AppendOnly => {
-                "remove the attribute with chattr, or choose another destination"
-            }
-            Obstacle::Foreign { .. } | Obstacle::Sticky { .. } => {
-                "remove it as its owner (of a subordinate id: under `podman unshare`), or choose a directory that does \
-                 not exist"
-            }
-            Obstacle::LowerLayer => "remove it first, or choose a directory that does not exist",
-            Obstacle::Locked => "try again when it has finished",
-            Obstacle::Exchanged | Obstacle::Taken => "try again when nothing else uses the directory",
-        }
-    }
-}
-
 impl ExtractError {
     pub(super) fn destination(path: &[u8], action: &'static str, errno: Errno) -> ExtractError {
         ExtractError::Destination { path: path.to_vec(), action, source: errno.into() }
@@ -204,22 +182,6 @@ impl ExtractError {
             ExtractError::Hook(_) => ErrorKind::Failure,
             ExtractError::Interrupted(_) => ErrorKind::Interrupted,
         }
-    }
-
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        Some(match self {
-            ExtractError::Image(error) => error.own_advice()?,
-            ExtractError::Destination { source, .. } => destination_advice(source),
-            ExtractError::Occupied { what, .. } => what.advice(),
-            ExtractError::NoReflink { .. } => {
-                "extract to the file system of the store, if it can reflink, or use --reflink auto"
-            }
-            ExtractError::Lossy(_) => "run as root, or without --strict",
-            ExtractError::Device { .. } => "use --devices skip, or --devices create as root",
-            ExtractError::DevicesNeedRoot => "run as root, or use --devices skip",
-            ExtractError::Owner { .. } => "use --no-same-owner",
-            _ => return None,
-        })
     }
 }
 

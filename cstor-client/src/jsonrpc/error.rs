@@ -140,21 +140,4 @@ impl RpcError {
             | RpcError::Descriptors { .. } => ErrorKind::Failure,
         }
     }
-
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self {
-            RpcError::Connect { .. } => Some("start `cstor serve --socket` there"),
-            RpcError::Wire(error) => Some(error.advice()),
-            RpcError::OutOfStep => Some("connect anew"),
-            RpcError::Stream(error) => error.advice(),
-            RpcError::Extract(error) => error.advice(),
-            RpcError::Size { .. } | RpcError::Count { .. } | RpcError::Digest { .. } => {
-                Some("have the server's store checked (cstor verify)")
-            }
-            RpcError::Unexpected { .. } | RpcError::Form { .. } | RpcError::Descriptors { .. } => {
-                Some("report it to the authors of the server")
-            }
-            RpcError::Refused { .. } | RpcError::Version { .. } | RpcError::Changed => None,
-        }
-    }
 }

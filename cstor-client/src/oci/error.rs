@@ -8,7 +8,6 @@ use cstor_proto::LayerId;
 use crate::base::digest::{Digest, ImageId};
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
-use crate::error::destination_advice;
 
 /// An image could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -88,15 +87,6 @@ impl CopyError {
             CopyError::Write { source, .. } => destination_kind(source),
             CopyError::NotLayout { .. } | CopyError::Index { .. } => ErrorKind::Destination,
             CopyError::Describe(_) | CopyError::Thread => ErrorKind::Failure,
-        }
-    }
-
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self {
-            CopyError::NoDigest { .. } => Some("pull the image without partial pulls (enable_partial_images)"),
-            CopyError::Write { source, .. } => Some(destination_advice(source)),
-            CopyError::Impossible(_) => Some("choose another destination or compression"),
-            _ => None,
         }
     }
 }

@@ -6,7 +6,6 @@ use cstor_proto::Escaped;
 
 use super::MAX_INLINE;
 use crate::base::kind::{ErrorKind, destination_kind, kind_of_io};
-use crate::error::destination_advice;
 use crate::tar::HeaderError;
 use crate::tree::MergeProblem;
 
@@ -188,15 +187,6 @@ impl SplitFdError {
             SplitFdError::Header { source, .. } => source.kind(),
             SplitFdError::Sparse { .. } => ErrorKind::Unsupported,
             _ => ErrorKind::Corrupt,
-        }
-    }
-
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self {
-            SplitFdError::TooManyFiles { .. } => Some("take the files one by one, or raise the limit"),
-            SplitFdError::Write(error) => Some(destination_advice(error)),
-            _ if self.kind() == ErrorKind::Corrupt => Some("have the stream and its files made again"),
-            _ => None,
         }
     }
 }

@@ -448,34 +448,4 @@ impl StoreError {
             | StoreError::BadDigest { .. } => ErrorKind::Corrupt,
         }
     }
-
-    /// What to do about it, where that is more than the class says.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        Some(match self {
-            StoreError::Memory(_) => "allow more memory",
-            StoreError::NoHome { .. } => "set HOME, or name the store with --root",
-            StoreError::ConfMissing { .. } => "correct or unset the environment variable that names it",
-            StoreError::ConfRead { .. } => "make it a file that you may read, or name the store with --root",
-            StoreError::ConfSyntax { .. } | StoreError::RelativeRoot { .. } => {
-                "correct it, or name the store with --root"
-            }
-            StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
-            StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
-            StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
-            StoreError::UnknownLayout { .. } => "name the root of a store; `podman info` shows graphRoot",
-            StoreError::ManifestList { .. } => "name one of the images that it lists",
-            StoreError::NoImage { .. } => "`cstor image list` shows the images",
-            StoreError::NoContainer { .. } => "`cstor container list` shows the containers",
-            StoreError::NotAnImage { .. } => "commit it with podman first",
-            StoreError::AmbiguousContainer { .. } | StoreError::AmbiguousImage { .. } => "name one of them in full",
-            StoreError::LayerStore { .. } => {
-                "name that store with --storage-opt additionallayerstore=DIR, or in storage.conf"
-            }
-            StoreError::Incomplete { .. } => "pull or build the image again",
-            StoreError::Locked { .. } => "try again when it has finished",
-            StoreError::Destination { .. } => "choose a destination outside of every store",
-            StoreError::Unseen { .. } => "choose another destination",
-            _ => return None,
-        })
-    }
 }

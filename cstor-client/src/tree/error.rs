@@ -4,7 +4,6 @@ use cstor_proto::{Escaped, InvalidPath, LayerId};
 
 use crate::base::account::OverMemoryLimit;
 use crate::base::kind::ErrorKind;
-use crate::error::MEMORY_ADVICE;
 
 /// A member cannot be put into the tree.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +72,6 @@ pub enum MergeProblem {
 }
 
 impl MergeError {
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        matches!(self.problem, MergeProblem::Memory(_)).then_some(MEMORY_ADVICE)
-    }
-
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self.problem {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use cstor_client::error::with_causes;
 use cstor_client::extract::Extractor;
 use cstor_client::helper::{HelperOptions, HelperPolicy};
 use cstor_client::{Error, ErrorKind, ProxiedStorage, Verify, init_if_helper};
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("embedder: error: {error}: {}", error.advice());
+            eprintln!("embedder: error: {}", with_causes(&error));
             ExitCode::from(if error.kind() == ErrorKind::Helper { 7 } else { 1 })
         }
     }

@@ -28,5 +28,7 @@ pub use options::{HelperOptions, HelperPolicy, Launcher};
 pub(super) use patience::Patience;
 pub(super) use process::HelperProcess;
 pub(crate) use process::SharedHelper;
+#[cfg(feature = "cli")]
+pub(crate) use process::missing_layers;
 #[cfg(feature = "jsonrpc")]
 pub(crate) use {error::said, started::Started};

@@ -173,7 +173,7 @@ impl HelperProcess {
         while self.confinement.is_none() {
             match self.hear_ready() {
                 Ok(confinement) => {
-                    let missing = missing(&confinement);
+                    let missing = missing_layers(&confinement);
                     if self.require_sandbox && !missing.is_empty() {
                         return Err(SourceError::Unconfined { missing });
                     }
@@ -367,7 +367,7 @@ fn another_way_may_do(failure: &SourceError) -> bool {
 }
 
 /// The layers of the sandbox that do not hold. Empty if and only if [`Confinement::is_complete`].
-fn missing(confinement: &Confinement) -> Vec<&'static str> {
+pub(crate) fn missing_layers(confinement: &Confinement) -> Vec<&'static str> {
     [
         ("no_new_privs", confinement.no_new_privs),
         ("empty capability sets", confinement.regainable & !Confinement::DAC_READ_SEARCH == 0),

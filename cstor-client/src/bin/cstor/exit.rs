@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cstor_client::error::{ExtractError, StoreError, destination_advice, destination_kind, with_causes};
+use cstor_client::error::{ExtractError, StoreError, destination_kind, with_causes};
 use cstor_client::{Error, ErrorKind, Escaped, LayerId};
 
+use crate::advice::{self, advice};
 use crate::as_owner::AsOwnerError;
 use crate::ui::count;
 
@@ -118,7 +119,7 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
         // Whoever reads the output has seen enough.
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Failure::Output(error) => {
-            (1, format!("standard output: cannot be written: {error}: {}", destination_advice(error)))
+            (1, format!("standard output: cannot be written: {error}: {}", advice::destination(error)))
         }
         Failure::Terminal => (2, "standard output: is a terminal: name a file with -o, or pipe it".to_owned()),
         Failure::Usage(what) => (2, format!("command line: {what}: see cstor --help")),
@@ -126,7 +127,7 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
             let path = Escaped(path.as_os_str().as_encoded_bytes());
             (
                 code(destination_kind(source)),
-                format!("{path}: cannot be written: {source}: {}", destination_advice(source)),
+                format!("{path}: cannot be written: {source}: {}", advice::destination(source)),
             )
         }
         Failure::Socket { path, source } => {
@@ -173,7 +174,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 /// that have the object.
 pub(crate) fn describe(error: &Error, images: &[String]) -> String {
     let line = with_causes(error);
-    one_line(&format!("{line}{}: {}", of_images(images), error.advice()))
+    one_line(&format!("{line}{}: {}", of_images(images), advice(error)))
 }
 
 /// ` (image localhost/app:latest, localhost/web:latest)`; nothing if there are none.

@@ -4,6 +4,7 @@
 //! everything else to standard error (`ui/`), and every error to one exit code (`exit.rs`).
 #![allow(rustdoc::broken_intra_doc_links, reason = "the texts of arguments are for clap, where [:TAG] is optional")]
 
+mod advice;
 mod args;
 mod as_owner;
 mod cmd;

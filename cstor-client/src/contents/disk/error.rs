@@ -6,7 +6,6 @@ use cstor_proto::{Escaped, Refusal};
 
 use crate::base::account::OverMemoryLimit;
 use crate::base::kind::{ErrorKind, kind_of_io};
-use crate::error::MEMORY_ADVICE;
 
 /// What is wrong with a file of a layer that is described by its directory alone.
 #[derive(Debug, thiserror::Error)]
@@ -85,23 +84,5 @@ impl DiskError {
             DiskError::Override(_) => ErrorKind::Corrupt,
             DiskError::LongPath | DiskError::Memory(_) => ErrorKind::Limit,
         }
-    }
-
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        Some(match self {
-            DiskError::List(Refusal::Denied)
-            | DiskError::Look(Refusal::Denied)
-            | DiskError::Attribute { refusal: Refusal::Denied, .. } => {
-                "let the helper look (--helper auto), and check /etc/subuid and /etc/subgid"
-            }
-            DiskError::Owner { .. } => "check /etc/subuid and /etc/subgid: they must be as when the container was made",
-            DiskError::Redirect | DiskError::Metacopy | DiskError::SeveralDirectories => {
-                "commit the container with podman, and read the image"
-            }
-            DiskError::WhiteoutName => "rename it in the container",
-            DiskError::Memory(_) => MEMORY_ADVICE,
-            DiskError::LongPath => "remove what makes them in the container",
-            _ => return None,
-        })
     }
 }

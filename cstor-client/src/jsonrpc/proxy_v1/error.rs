@@ -301,23 +301,4 @@ impl ProxyV1Error {
             _ => ErrorKind::Failure,
         }
     }
-
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        use ProxyV1Error as E;
-        Some(match self {
-            E::NoProgram { .. } => "install it, or name it by its path",
-            E::Spawn { .. } => "name a program that may be executed",
-            E::Version { .. } => "use another release of skopeo",
-            E::Silent { .. } => "see whether its source answers at all (skopeo inspect)",
-            E::Refused { .. } => "check the reference; a rootless store takes `podman unshare` before the command",
-            E::Ended { .. } => "run it by hand to see why; it should serve an image proxy on standard input",
-            E::BlobSize { found, wanted, .. } if found > wanted => {
-                "get the image again; if it lies in a store, extract it without --via, or use a newer skopeo"
-            }
-            E::Channel { source: ChannelError::DescriptorsLost, .. } => "raise the descriptor limit (ulimit -n)",
-            _ if self.kind() == ErrorKind::Corrupt => "get the image again, or build it again",
-            _ if self.kind() == ErrorKind::Failure => "use skopeo experimental-image-proxy, or report this",
-            _ => return None,
-        })
-    }
 }

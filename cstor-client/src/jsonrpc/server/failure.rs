@@ -116,16 +116,15 @@ impl Failure {
         Failure::limit("too many connections: the kernel allows no more threads", connections)
     }
 
-    /// An error of the library.
+    /// An error of the library. What to do about it is for the client to say: it may be a program of any kind.
     pub(super) fn of(error: &Error) -> Failure {
-        let message = with_causes(error);
         let code = match error.kind() {
             ErrorKind::NotFound => NOT_FOUND,
             ErrorKind::Limit => LIMIT,
             _ => FAILED,
         };
         let data = FailureData { kind: Some(name(error.kind()).to_owned()), ..FailureData::default() };
-        Failure { code, message: format!("{message}: {}", error.advice()), data: Some(data) }
+        Failure { code, message: with_causes(error), data: Some(data) }
     }
 
     /// What a peer that breaks the protocol is told; none where there is nobody to tell.
@@ -164,3 +163,16 @@ const NAMES: [(&str, ErrorKind); 11] = [
     ("limit", ErrorKind::Limit),
     ("interrupted", ErrorKind::Interrupted),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_is_wrong_and_nothing_else() {
+        let error = Error::Store(StoreError::NoImage { reference: "nosuch".into() });
+        let Failure { code, message, data } = Failure::of(&error);
+        assert_eq!((code, message.as_str()), (NOT_FOUND, "nosuch: no such image"));
+        assert_eq!(data.and_then(|data| data.kind).as_deref(), Some("not found"));
+    }
+}

@@ -109,15 +109,4 @@ impl WireError {
             _ => ErrorKind::Failure,
         }
     }
-
-    pub(crate) fn advice(&self) -> &'static str {
-        match self {
-            WireError::DescriptorsLost | WireError::TooMany { .. } | WireError::InFlight { .. } => {
-                "raise the limit (ulimit -n)"
-            }
-            WireError::Interrupted(_) => "nothing was left behind",
-            WireError::Socket(_) | WireError::Unwritable(_) => "see the cause above",
-            _ => "see what the peer says, or report it there",
-        }
-    }
 }

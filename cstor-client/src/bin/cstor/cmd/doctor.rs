@@ -6,6 +6,7 @@ use cstor_client::doctor::{self, Finding, State, Value};
 use serde::{Serialize, Serializer};
 
 use super::location;
+use crate::advice;
 use crate::args::{Doctor, Format, Store};
 use crate::exit::{Failure, code};
 use crate::ui::{json, table};
@@ -62,8 +63,12 @@ fn row(finding: &Finding) -> Row<'_> {
         State::Wrong(kind) => code(kind),
         State::Good | State::Note => 0,
     };
-    let Finding { name, value, advice, .. } = finding;
-    Row { name, state: state(finding), value: Shown(value), advice: *advice, exit_code }
+    let Finding { name, value, .. } = finding;
+    Row { name, state: state(finding), value: Shown(value), advice: advice_on(finding), exit_code }
+}
+
+fn advice_on(finding: &Finding) -> Option<&'static str> {
+    finding.problem.as_ref().and_then(advice::problem)
 }
 
 fn state(finding: &Finding) -> &'static str {
@@ -82,7 +87,7 @@ fn line(finding: &Finding) -> [String; 3] {
         Value::Flag(false) => "no".to_owned(),
         _ => "unknown".to_owned(),
     };
-    let value = match finding.advice {
+    let value = match advice_on(finding) {
         Some(advice) => format!("{value}: {advice}"),
         None => value,
     };
