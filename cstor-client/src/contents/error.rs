@@ -9,6 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, kind_of_io};
 use crate::contents::DiskError;
+use crate::store::chain::{Chain, ChainLayer, is_lost};
 use crate::tar::tarsplit::{LineError, TarSplitError};
 use crate::tar::{ArchiveProblem, ChunkedError, Content, HeaderError};
 
@@ -161,6 +162,21 @@ impl ReadError {
 }
 
 impl ContentProblem {
+    /// For contents of a layer that cannot be opened: a file that is missing is damage, unless podman has removed its
+    /// layer since the chain was opened. `content` is `None` where nothing is known but a name.
+    pub(crate) fn unopened(
+        chain: &Chain,
+        layer: &ChainLayer,
+        content: Option<Content>,
+        refusal: Refusal,
+    ) -> ContentProblem {
+        match (refusal, content) {
+            (Refusal::NotFound, _) if is_lost(chain.shared(), &layer.record) => ContentProblem::Vanished,
+            (refusal, Some(content)) => ContentProblem::refused(content, refusal),
+            (refusal, None) => ContentProblem::Refused(refusal),
+        }
+    }
+
     /// For contents that cannot be opened: what only the disk had told of can be gone by now.
     pub(crate) fn refused(content: Content, refusal: Refusal) -> ContentProblem {
         match (content, refusal) {

@@ -250,7 +250,7 @@ fn deliver<S: EntrySink>(
             Some(content) => match opened
                 .next()
                 .unwrap_or(Err(Refusal::NotFound))
-                .map_err(|refusal| chain.unopened(layer, Some(content), refusal))
+                .map_err(|refusal| ContentProblem::unopened(chain, layer, Some(content), refusal))
                 .and_then(|file| OpenContents::new(file, content, layer.record.id, name, chain.interrupt()))
             {
                 Ok(contents) => Some(contents),

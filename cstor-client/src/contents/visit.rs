@@ -77,7 +77,7 @@ fn deliver(
         };
         let error = |problem: ContentProblem| read_error(layer.record.id, &entry.path, problem.into());
         let content = Content { size, crc, digest };
-        let file = file.map_err(|refusal| error(chain.unopened(layer, Some(content), refusal)))?;
+        let file = file.map_err(|refusal| error(ContentProblem::unopened(chain, layer, Some(content), refusal)))?;
         let contents =
             OpenContents::new(file, content, layer.record.id, &entry.path, chain.interrupt()).map_err(error)?;
         visit(entry, Some(&contents))?;

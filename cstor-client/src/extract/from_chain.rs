@@ -193,7 +193,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
     }
 
     fn unreadable(&self, layer: &ChainLayer, file: &File<'_>, refusal: Refusal) -> ExtractError {
-        self.damaged(file, self.chain.unopened(layer, Some(file.content()), refusal))
+        self.damaged(file, ContentProblem::unopened(self.chain, layer, Some(file.content()), refusal))
     }
 }
 

@@ -6,29 +6,14 @@ use std::io::Write;
 use cstor_proto::RelPath;
 
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::error::Error;
 use crate::output::SinkError;
-use crate::output::splitfd::Split;
-use crate::output::splitfd::{check_size, plain};
+use crate::output::splitfd::{Split, check_size};
 use crate::splitfd::PIECE;
 use crate::splitfd::dir::Writer;
-use crate::storage::Layer;
 use crate::tar::{Header, Kind, Member};
 
-impl Layer {
-    /// Writes its tar as a splitdirfdstream with one directory, the layer's `diff`.
-    ///
-    /// Files below `inline_threshold` bytes stand in the stream, and so do those that the receiver would not
-    /// find: it follows no symlink, and takes names in UTF-8 alone. Whether it may read the others is for the
-    /// caller to know.
-    pub fn splitdirfdstream(&self, out: impl Write, inline_threshold: u64) -> Result<Split, Error> {
-        let writer = Writer::new(out);
-        let (split, symlinks, buffer) = (Split::default(), HashSet::new(), Vec::new());
-        self.pump(DirSink { writer, inline_threshold, split, symlinks, buffer }).map_err(plain)
-    }
-}
-
-struct DirSink<W> {
+/// Writes the stream.
+pub(crate) struct DirSink<W> {
     writer: Writer<W>,
     inline_threshold: u64,
     split: Split,
@@ -38,6 +23,11 @@ struct DirSink<W> {
 }
 
 impl<W: Write> DirSink<W> {
+    pub(crate) fn new(out: W, inline_threshold: u64) -> DirSink<W> {
+        let (split, symlinks, buffer) = (Split::default(), HashSet::new(), Vec::new());
+        DirSink { writer: Writer::new(out), inline_threshold, split, symlinks, buffer }
+    }
+
     /// The name by which a receiver finds a member.
     fn name(&self, path: &[u8]) -> Option<RelPath> {
         let name = RelPath::clean(path).ok()?;

@@ -5,10 +5,8 @@ use std::io::Write;
 use rustix::fs::fstat;
 
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::error::Error;
 use crate::output::SinkError;
 use crate::splitfd::{ExternalFile, FileConsumer, SplitFdError, Writer};
-use crate::storage::Layer;
 use crate::tar::{Header, Member};
 
 /// What a layer was split into.
@@ -22,33 +20,8 @@ pub struct Split {
     pub inline_bytes: u64,
 }
 
-impl Layer {
-    /// Writes its tar as a splitfdstream to `out`, and passes larger files to `files`.
-    ///
-    /// Files below `inline_threshold` bytes stand in the stream and are held against their checksums, so a
-    /// threshold of 0 puts no contents in the stream and one of `u64::MAX` all. A file whose size is not that
-    /// of its header is an error. What was written before an error is no stream.
-    pub fn splitfdstream(
-        &self,
-        out: impl Write,
-        files: impl FileConsumer,
-        inline_threshold: u64,
-    ) -> Result<Split, Error> {
-        let split = Split::default();
-        let sink = SplitSink { writer: Writer::new(out), files, inline_threshold, split, buffer: Vec::new() };
-        self.pump(sink).map_err(plain)
-    }
-}
-
-/// The error of the stream itself, not that of the sink it was written by.
-pub(super) fn plain(error: Error) -> Error {
-    match error {
-        Error::Sink(SinkError::SplitFd(error)) => Error::SplitFd(*error),
-        error => error,
-    }
-}
-
-struct SplitSink<W, F> {
+/// Writes the stream, and passes the files beside it on.
+pub(crate) struct SplitSink<W, F> {
     writer: Writer<W>,
     files: F,
     inline_threshold: u64,
@@ -57,6 +30,10 @@ struct SplitSink<W, F> {
 }
 
 impl<W: Write, F: FileConsumer> SplitSink<W, F> {
+    pub(crate) fn new(out: W, files: F, inline_threshold: u64) -> SplitSink<W, F> {
+        SplitSink { writer: Writer::new(out), files, inline_threshold, split: Split::default(), buffer: Vec::new() }
+    }
+
     fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
         self.buffer.resize(crate::splitfd::PIECE, 0);
         let SplitSink { writer, split, buffer, .. } = self;

@@ -14,8 +14,11 @@ use crate::contents::entries::{self, Entries};
 use crate::contents::flow::{self, EntrySink};
 use crate::contents::{ContentProblem, ReadError, ReadProblem};
 use crate::error::Error;
+use crate::output::splitdirfd::DirSink;
+use crate::output::splitfd::{Split, SplitSink};
 use crate::output::toc::{self, Toc};
-use crate::output::{CheckSink, Level, TarSink, TocSink, UncheckedTarSink};
+use crate::output::{CheckSink, Level, SinkError, TarSink, TocSink, UncheckedTarSink};
+use crate::splitfd::FileConsumer;
 use crate::storage::Storage;
 use crate::store::chain::Chain;
 use crate::store::{LayerRecord, Shared, StoreError};
@@ -153,6 +156,29 @@ impl Layer {
         self.pump(UncheckedTarSink::new(out))
     }
 
+    /// Writes its tar as a splitfdstream to `out`, and passes larger files to `files`.
+    ///
+    /// Files below `inline_threshold` bytes stand in the stream and are checked against their checksums, so a
+    /// threshold of 0 puts no contents in the stream and one of `u64::MAX` all. A file whose size is not that
+    /// of its header is an error. What was written before an error is no stream.
+    pub fn splitfdstream(
+        &self,
+        out: impl Write,
+        files: impl FileConsumer,
+        inline_threshold: u64,
+    ) -> Result<Split, Error> {
+        self.pump(SplitSink::new(out, files, inline_threshold)).map_err(plain)
+    }
+
+    /// Writes its tar as a splitdirfdstream with one directory, the layer's `diff`.
+    ///
+    /// Files below `inline_threshold` bytes stand in the stream, and so do those that the receiver would not
+    /// find: it follows no symlink, and takes names in UTF-8 alone. Whether it may read the others is for the
+    /// caller to know.
+    pub fn splitdirfdstream(&self, out: impl Write, inline_threshold: u64) -> Result<Split, Error> {
+        self.pump(DirSink::new(out, inline_threshold)).map_err(plain)
+    }
+
     /// Passes its entries to a sink.
     pub(crate) fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, Error> {
         let mut chain = self.open_alone()?;
@@ -186,7 +212,7 @@ impl Layer {
         let digest = digest.transpose().map_err(|_| error(ContentProblem::Refused(Refusal::NotFound).into()))?;
         let opened = Escalating::new(&self.shared).open_batch(layer, &[layer.place(path, digest)])?;
         let file = opened.into_iter().next().unwrap_or(Err(Refusal::NotFound));
-        Ok(File::from(file.map_err(|refusal| error(chain.unopened(layer, None, refusal).into()))?.fd))
+        Ok(File::from(file.map_err(|refusal| error(ContentProblem::unopened(&chain, layer, None, refusal).into()))?.fd))
     }
 
     /// A chain of this layer only.
@@ -198,6 +224,14 @@ impl Layer {
 impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Layer").field("id", &self.record.id).finish_non_exhaustive()
+    }
+}
+
+/// The error of the stream itself, not that of the sink it was written by.
+fn plain(error: Error) -> Error {
+    match error {
+        Error::Sink(SinkError::SplitFd(error)) => Error::SplitFd(*error),
+        error => error,
     }
 }
 

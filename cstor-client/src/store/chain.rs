@@ -12,10 +12,8 @@ use crate::base::account::Account;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
-use crate::contents::ContentProblem;
 use crate::store::additional_layers::{self, AdditionalLayer};
 use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
-use crate::tar::Content;
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
 pub(crate) const MAX_LAYERS: usize = 500;
@@ -176,16 +174,6 @@ impl Chain {
         self.account = account.unwrap_or(self.account.clone());
     }
 
-    /// What it means that contents of a layer cannot be opened. A file that is missing is damage, unless podman has
-    /// removed its layer since the chain was opened. `content` is `None` where nothing is known but a name.
-    pub(crate) fn unopened(&self, layer: &ChainLayer, content: Option<Content>, refusal: Refusal) -> ContentProblem {
-        match (refusal, content) {
-            (Refusal::NotFound, _) if is_lost(&self.shared, &layer.record) => ContentProblem::Vanished,
-            (refusal, Some(content)) => ContentProblem::refused(content, refusal),
-            (refusal, None) => ContentProblem::Refused(refusal),
-        }
-    }
-
     /// Takes the description of the layer at `place`; none if it was not opened with the others.
     pub(crate) fn take_description(&mut self, place: usize) -> Option<OwnedFd> {
         self.layers.get_mut(place)?.description.take()
@@ -316,7 +304,7 @@ pub(crate) fn open_toc(shared: &Shared, record: &LayerRecord) -> Result<OwnedFd,
 /// Whether podman has removed a layer since its record was read, or is about to: it marks the record as incomplete,
 /// removes the files, and then the record (containers/storage layers.go, `deleteInternal`). A store that cannot be
 /// read any more has lost it too.
-fn is_lost(shared: &Shared, record: &LayerRecord) -> bool {
+pub(crate) fn is_lost(shared: &Shared, record: &LayerRecord) -> bool {
     let same = |now: &Arc<LayerRecord>| {
         !now.incomplete && now.created == record.created && now.diff_digest == record.diff_digest
     };
