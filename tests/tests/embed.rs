@@ -156,7 +156,7 @@ fn the_mark_alone_makes_no_helper() {
     // A program that was started as a helper, and does not know, must not start another.
     let launcher = Launcher::new(lab, "");
     let ended = run(launcher.before(embedder(lab, &at, "never", &out).arg(MARK)));
-    assert_one_error(&ended, &["itself started as a helper", "call init_if_helper() first in main"], "never");
+    assert_one_error(&ended, &["itself started as a helper", "did not call init_if_helper()"], "never");
     assert_eq!(launcher.starts(), 0);
     assert_eq!(lab.names_in(scratch.path()), [""; 0]);
 
