@@ -20,7 +20,7 @@ pub use error::{ArchiveError, ArchiveProblem};
 /// Reads a tar from its beginning to its end.
 ///
 /// ```
-/// # use cstor_client::entry::{Archive, Piece};
+/// # use cstor_client::tar::{Archive, Piece};
 /// # let mut tar = tar::Builder::new(Vec::new());
 /// # let mut header = tar::Header::new_ustar();
 /// # header.set_size(5);
