@@ -50,7 +50,7 @@ pub use storage::{
 };
 pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, discover};
 
-/// [`splitfd`](mod@crate::splitfdstream): layers as streams with files beside them.
+/// splitfdstream: layers as streams with files beside them; `docs/formats/splitfdstream.md` has the format.
 pub mod splitfdstream {
     pub use crate::extract::from_streams::extract;
     pub use crate::output::splitfd::Split;
