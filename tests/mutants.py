@@ -6,7 +6,7 @@ changed programs in a copy of the tree, target/mutants, and has tests that are b
 other until one fails.
 
 OPTION is what chooses mutants in `cargo mutants --list`, such as `-f cstor-proto/src/ids.rs` or `--re Staging`. TEST is
-a name below tests/tests. Before: cargo test --workspace --no-run; tests/lab.sh up. A test has TIMEOUT seconds (300).
+a file in tests/tests/*/. Before: cargo test --workspace --no-run; tests/lab.sh up. A test has TIMEOUT seconds (300).
 
     tests/mutants.py -f 'cstor-helper/**' -- protocol confinement claims helper_death
 """
@@ -29,19 +29,23 @@ def output(*command, **options):
 
 
 def executable(test):
-    """What cargo built last under this name."""
-    name = re.compile(rf"{test}-[0-9a-f]{{16}}")
-    built = [path for path in (BUILT / "debug/deps").glob(f"{test}-*") if name.fullmatch(path.name)]
+    """What cargo built last of the group that the test belongs to, and the names of its functions."""
+    files = list((ROOT / "tests/tests").glob(f"*/{test}.rs"))
+    if len(files) != 1:
+        sys.exit(f"{test}: no such file in tests/tests/*/")
+    group = files[0].parent.name
+    name = re.compile(rf"{group}-[0-9a-f]{{16}}")
+    built = [path for path in (BUILT / "debug/deps").glob(f"{group}-*") if name.fullmatch(path.name)]
     if not built:
-        sys.exit(f"{test}: not built: cargo test --workspace --no-run")
-    return max(built, key=lambda path: path.stat().st_mtime)
+        sys.exit(f"{group}: not built: cargo test --workspace --no-run")
+    return [max(built, key=lambda path: path.stat().st_mtime), f"{test}::"]
 
 
 def verdict(tests, environment):
     for test, program in tests:
         try:
             ended = subprocess.run(
-                [program, "--quiet"], cwd=ROOT / "tests", env=environment, timeout=TIMEOUT,
+                [*program, "--quiet"], cwd=ROOT / "tests", env=environment, timeout=TIMEOUT,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired:

@@ -86,6 +86,6 @@ make() {
 
 case ${1:-}/${2:-} in
 make/?*) make "$(realpath -m "$2")" ;;
-check/?*) CSTOR_STORES=$(realpath "$2") cargo test --manifest-path "$here/../Cargo.toml" -p cstor-tests --test shelves ;;
+check/?*) CSTOR_STORES=$(realpath "$2") cargo test --manifest-path "$here/../Cargo.toml" -p cstor-tests --test podman shelves:: ;;
 *) die "usage: stores.sh make DIR | check DIR" ;;
 esac

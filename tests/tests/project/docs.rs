@@ -26,8 +26,17 @@ fn scripts(text: &str) -> Vec<&str> {
     quoted(text).filter(|quoted| quoted.starts_with("tests/") && quoted.ends_with(".sh")).collect()
 }
 
+/// The file of a module of tests, in whichever group it is. No two groups have one of the same name.
+fn module(name: &str) -> PathBuf {
+    let groups = fs::read_dir(top().join("tests/tests")).unwrap().map(|group| group.unwrap().path());
+    let mut files: Vec<_> =
+        groups.map(|group| group.join(name).with_extension("rs")).filter(|file| file.is_file()).collect();
+    assert_eq!(files.len(), 1, "{name}: {files:?}");
+    files.remove(0)
+}
+
 fn is_test(file: &str, function: &str) {
-    let path = if file.ends_with(".rs") { top().join(file) } else { top().join(format!("tests/tests/{file}.rs")) };
+    let path = if file.ends_with(".rs") { top().join(file) } else { module(file) };
     let code = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (_, after) = code.split_once(&format!("fn {function}(")).unwrap_or_else(|| panic!("no {file}::{function}"));
     let before = &code[..code.len() - after.len()];

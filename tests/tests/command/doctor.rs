@@ -52,7 +52,7 @@ fn report(command: &mut Command) -> (Ended, BTreeMap<String, Value>) {
     let codes: Vec<i64> = findings.iter().map(|row| row["exit_code"].as_i64().expect("a number")).collect();
     let first = codes.iter().find(|code| **code != 0);
     assert_eq!(i64::from(ended.code()), first.copied().unwrap_or(0), "the first problem: {}", ended.stdout);
-    let contract = include_str!("../../docs/json.md");
+    let contract = include_str!("../../../docs/json.md");
     let mut rows = BTreeMap::new();
     for row in findings {
         let name = row["name"].as_str().expect("a name");

@@ -1140,7 +1140,7 @@ fn as_another_process() {
 /// This executable with this task, and with nothing else in its environment.
 fn again(executable: &Path, role: &[&str]) -> Command {
     let mut command = Command::new(executable);
-    command.args(["as_another_process", "--exact", "--nocapture", "--test-threads=1"]).env_clear();
+    command.args(["api::as_another_process", "--exact", "--nocapture", "--test-threads=1"]).env_clear();
     command.env(ROLE, role.join("\n")).current_dir("/");
     command
 }
@@ -1345,7 +1345,7 @@ fn no_lock_is_held_while_the_helper_starts() {
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
     // A podman that needs every lock of the store for itself, as the real one may.
     let script = format!(
-        "{ROLE}=\"$(printf 'try\\n%s' {})\" {} as_another_process --exact --nocapture >&2 || exit 125\n\
+        "{ROLE}=\"$(printf 'try\\n%s' {})\" {} api::as_another_process --exact --nocapture >&2 || exit 125\n\
          exec unshare --map-root-user --map-auto \"$@\"",
         store.display(),
         copy.display()
