@@ -1,6 +1,6 @@
 //! What `cstor` prints of images and layers, held against who else knows: tables of contents against podman's mount and
 //! Python's tarfile, flat tars against GNU tar, bsdtar and podman, link ids against the link files, a compressed
-//! stream against zstd(1). Damage is the business of other tests, and so is how layers become tars (`api`).
+//! stream against zstd(1). Damage is the business of other tests, and so is how layers become tars (`layer`).
 
 use cstor_tests::built::program;
 use cstor_tests::forge::{Store, dir, file, opaque, symlink, whiteout};

@@ -1,6 +1,6 @@
 //! `cstor layer export` at the command line: every layer of every store comes out of a pipe as the bytes that podman
 //! took in, whatever their number or size the memory stays the same, and a reader that has seen enough is no error.
-//! What the library writes is tested in `api`, what damage does in `damage`.
+//! What the library writes is tested in `layer`, what damage does in `damage`.
 
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
