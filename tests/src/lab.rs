@@ -60,11 +60,17 @@ macro_rules! lab_or_skip {
     };
 }
 
-/// Says why a test does nothing, past the capture of the test harness. Fails where nothing may be skipped.
+/// Says why a test does nothing, past the capture of the test harness, and in the file that `CSTOR_SKIPPED` names, by
+/// which `make test` counts. Fails where nothing may be skipped.
 pub fn skip(why: &str) {
     assert!(std::env::var_os("CSTOR_REQUIRE_ALL").is_none_or(|v| v != "1"), "must not be skipped: {why}");
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     let _ = writeln!(std::io::stderr(), "skipped: {name}: {why}");
+    if let Some(list) = std::env::var_os("CSTOR_SKIPPED") {
+        let mut list = fs::File::options().append(true).create(true).open(list).expect("the list of what was skipped");
+        // One write, so that lines of two tests do not mix.
+        list.write_all(format!("{name}\t{why}\n").as_bytes()).expect("a line in it");
+    }
 }
 
 impl Lab {
