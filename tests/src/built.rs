@@ -2,8 +2,11 @@
 //! `CARGO_TARGET_DIR` says. A program that is older than its sources is no program under test: cargo builds those of
 //! other packages only when it is told to.
 
+use crate::run::must;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -31,6 +34,13 @@ pub fn program(name: &str) -> PathBuf {
         Ok(Some(source)) => panic!("{}: older than {}: {ADVICE}", program.display(), source.display()),
         Err(error) => panic!("{}: {error}: {ADVICE}", program.display()),
     }
+}
+
+/// Copies a program to where others can reach it. Another process does it: a descriptor for writing, which a child of
+/// another thread inherits, would keep the copy from being started (ETXTBSY).
+#[track_caller]
+pub fn install(program: impl AsRef<OsStr>, to: &Path) {
+    must(Command::new("install").args(["-m", "755"]).arg(program).arg(to));
 }
 
 const ADVICE: &str = "build the workspace's programs first (cargo build --workspace --bins)";

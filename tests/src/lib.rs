@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+pub mod alone;
 pub mod built;
 pub mod forge;
 pub mod lab;

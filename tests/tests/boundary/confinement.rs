@@ -3,7 +3,7 @@
 //! machine, and in the lab through podman's namespace. It does not test how names are resolved (that is the helper's own
 //! test) nor what the client does with a helper that lies.
 
-use cstor_tests::built::program;
+use cstor_tests::built::{install, program};
 use cstor_tests::lab::{Fs, Lab, Who, skip};
 use cstor_tests::run::must;
 use cstor_tests::{lab_or_skip, tree};
@@ -147,7 +147,7 @@ impl Stage {
             (env!("CARGO_BIN_EXE_cstor-lab-client").into(), "cstor-lab-client"),
             (env!("CARGO_BIN_EXE_embedder").into(), "embedder"),
         ] {
-            fs::copy(&program, at.join(name)).unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+            install(&program, &at.join(name));
         }
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/takeover.c");
         must(Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(at.join("takeover.so")).arg(source));

@@ -2,6 +2,7 @@
 //! what each flag of `extract` changes. The stores are forged; two tests need the lab. Whether an extracted tree is
 //! right is the matter of `extract`.
 
+use cstor_tests::built::install;
 use cstor_tests::forge::{
     self, Image, Outcome, Store, Subject, Trial, char_device, dir, file, hard_link, symlink,
     trial::{Verdict, listing, seal, table},
@@ -609,7 +610,7 @@ fn the_helper_may_be_named_but_not_by_everybody() {
     let lab = lab_or_skip!();
     let at = lab.scratch(Who::User, Fs::Ext4);
     let named = at.path().join("my-helper");
-    fs::copy(lab.executable("cstor-helper"), &named).unwrap();
+    install(lab.executable("cstor-helper"), &named);
     // mode, exit code
     for (mode, code) in [(0o755, 0), (0o757, 7), (0o777, 7), (0o700, 0), (0o644, 7)] {
         fs::set_permissions(&named, Permissions::from_mode(mode)).unwrap();

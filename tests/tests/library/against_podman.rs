@@ -3,6 +3,7 @@
 use cstor_client::error::StoreError;
 use cstor_client::tar::Kind;
 use cstor_client::{Image, Storage, Verify};
+use cstor_tests::built::install;
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::must;
@@ -115,8 +116,7 @@ fn exports_have_their_digest(who: Who, stores: &[(Fs, &str)]) {
     let lab = lab_or_skip!();
     let home = lab.scratch(Who::User, Fs::Ext4);
     let program = home.path().join("embedder");
-    fs::copy(env!("CARGO_BIN_EXE_embedder"), &program).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    install(env!("CARGO_BIN_EXE_embedder"), &program);
     for &(fs, name) in stores {
         let root = lab.store(fs, name);
         let said = must(lab.command(who, &program).env("EMBEDDER_STORE", &root));

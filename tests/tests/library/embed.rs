@@ -2,9 +2,10 @@
 //! reads what the user may not; where it forgot `init_if_helper()`, or called it too late, it says so once and starts
 //! nothing. It does not test what a helper answers or refuses.
 
+use cstor_tests::built::install;
 use cstor_tests::lab::{Fs, Lab, Launcher, Who};
 use cstor_tests::lab_or_skip;
-use cstor_tests::run::{Ended, must, run};
+use cstor_tests::run::{Ended, run};
 use cstor_tests::tree::{self, Sight, assert_same};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -20,17 +21,11 @@ const IMAGE: &str = "localhost/private";
 /// Nothing here has to wait for anything: an error that takes longer has tried something first.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// By another process: a descriptor for writing, which a child of another thread inherits, would keep the copy from
-/// being started.
-fn copy(from: &str, to: &Path) {
-    must(Command::new("install").args(["-m", "755", from]).arg(to));
-}
-
 /// The embedder, alone in a directory that the user can reach.
 fn alone(lab: &Lab) -> TempDir {
     let directory = lab.scratch(Who::User, Fs::Ext4);
     let program = directory.path().join("embedder");
-    copy(env!("CARGO_BIN_EXE_embedder"), &program);
+    install(env!("CARGO_BIN_EXE_embedder"), &program);
     directory
 }
 
@@ -83,7 +78,7 @@ fn the_example_is_its_own_helper() {
     let lab = lab_or_skip!();
     let (at, scratch) = (lab.scratch(Who::User, Fs::Ext4), lab.scratch(Who::User, Fs::Xfs));
     let (program, out) = (at.path().join("embed"), scratch.path().join("out"));
-    copy(env!("CARGO_BIN_EXE_embed"), &program);
+    install(env!("CARGO_BIN_EXE_embed"), &program);
     let ended = run(lab.command(Who::User, &program).arg(lab.store(Fs::Xfs, "local")).arg(IMAGE).arg(&out));
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     assert!(

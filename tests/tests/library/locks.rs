@@ -2,6 +2,7 @@
 
 use crate::again::{PROGRAM, ROLE, again};
 use crate::place::{IMAGE, Place, names, two_layers};
+use cstor_tests::built::install;
 use cstor_tests::lab::{Fs, Launcher, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{must, run, start};
@@ -116,8 +117,7 @@ fn no_lock_is_held_while_the_helper_starts() {
     let store = lab.store(Fs::Xfs, "local");
     let home = lab.scratch(Who::User, Fs::Ext4);
     let copy = home.path().join("again");
-    fs::copy(env::current_exe().unwrap(), &copy).unwrap();
-    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    install(env::current_exe().unwrap(), &copy);
     // A podman that needs every lock of the store for itself, as the real one may.
     let script = format!(
         "{ROLE}=\"$(printf 'try\\n%s' {})\" {} {PROGRAM} --exact --nocapture >&2 || exit 125\n\

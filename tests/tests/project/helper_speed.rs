@@ -2,6 +2,7 @@
 //! any layer of its sandbox, in turn, so that the machine's speed does not matter.
 
 use cstor_proto::{LayerDir, LayerHandle, LayerId, MAX_BATCH, RelPath, Request, StoreIndex, encode};
+use cstor_tests::alone::turn;
 use cstor_tests::built::program;
 use cstor_tests::lab::{Fs, Who};
 use cstor_tests::lab_or_skip;
@@ -44,6 +45,7 @@ fn open_all(command: &mut Command, root: &OwnedFd, id: LayerId, batches: &[Vec<u
 #[test]
 fn the_sandbox_costs_less_than_the_opening() {
     let lab = lab_or_skip!();
+    let _turn = turn();
     let store = lab.store(Fs::Xfs, "root-local");
     let layers = must(lab.cstor(Who::Root, &store).args(["image", "layers", "-q", "--no-trunc", "localhost/crowd"]));
     let id: LayerId = layers.trim().parse().unwrap();

@@ -3,6 +3,7 @@
 //! let go, for cstor and for all that it starts, `podman unshare` included. That what is read meanwhile is right, is
 //! tested in `beside_podman`.
 
+use cstor_tests::alone::turn;
 use cstor_tests::forge::{Image, Layer, Store, file};
 use cstor_tests::lab::{Fs, Lab, Who};
 use cstor_tests::lab_or_skip;
@@ -100,6 +101,7 @@ fn nobody_waits_long(lab: &Lab, who: Who, store: &Path, commands: &[&[&str]]) {
 #[test]
 fn podman_does_not_wait_for_commands_on_the_users_store() {
     let lab = lab_or_skip!();
+    let _turn = turn();
     let store = lab.store(Fs::Xfs, "local");
     let layers = must(lab.cstor(Who::User, &store).args(["image", "layers", "-q", "--no-trunc", "localhost/crowd"]));
     let commands: [&[&str]; 10] = [
@@ -124,6 +126,7 @@ fn podman_does_not_wait_for_commands_on_a_store_of_thousands() {
     const MANY: usize = 4_000;
     const DEEP: usize = 450;
     let lab = lab_or_skip!();
+    let _turn = turn();
     let mut store = Store::default();
     for n in 0..MANY {
         let parent = if n < DEEP { n.checked_sub(1) } else { Some(n % 20) };
