@@ -1,21 +1,30 @@
-# The two commands of the README. Everything else is plain cargo.
+# What people type. Everything else is plain cargo; docs/contributing.md says more.
 SHELL := /bin/bash
-.PHONY: demo test test-as-plain-user
+.PHONY: demo test lab lab-down t interop
 
 # Extracts a small image as a plain user and shows the result; leaves nothing behind.
 demo:
-	cargo build --workspace --bins
+	cargo build --locked --workspace --bins
 	tests/demo.sh
 
-# Every test. As root on a machine with podman a lab is set up and taken down again; otherwise the tests that need it
-# say that they skip. Root runs the unit tests a second time as a plain user, see tests/plain.sh.
+# Every test. As root it installs the packages that are missing, and sets up a lab and takes it down again; otherwise the
+# tests that need it skip. The last line says whether all passed and how many skipped.
 test:
-	cargo build --workspace --bins
-	tests/lab.sh run cargo test --workspace --no-fail-fast
-	if [ "$$(id -u)" = 0 ]; then $(MAKE) test-as-plain-user; fi
+	tests/all.sh
 
-# Skipped: with few descriptors the kernel lets only root have so many in flight (ETOOMANYREFS, net/unix/scm.c).
-test-as-plain-user:
-	cargo test -p cstor-proto -p cstor-helper -p cstor-client --lib --bins --no-fail-fast \
-	  --config 'target."cfg(unix)".runner = "$(CURDIR)/tests/plain.sh"' \
-	  -- --skip descriptors_that_do_not_fit_are_asked_for_again
+# A lab for the commands below, which stands until `make lab-down`. Root only.
+lab:
+	tests/packages.sh
+	cargo build --locked --workspace --bins
+	tests/lab.sh up
+
+lab-down:
+	tests/lab.sh down
+
+# One test by its name, a part of it, or the name of its file: make t T=a_file_of_another_id
+t:
+	@tests/one.sh "$(T)"
+
+# What takes hours or needs other programs: other podmans, long fuzzing, mutants. Before an issue is resolved.
+interop:
+	tests/interop.sh

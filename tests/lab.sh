@@ -5,7 +5,7 @@
 # without reflinks, and stores that podman made. All of it lies below $CSTOR_LAB (/var/tmp/cstor-lab) and is gone after
 # `down`.  up: does nothing where a whole lab stands, else removes the remains and builds one.  env: prints what the
 # tests read.  run: up, COMMAND, down whatever happens; without root or podman COMMAND alone, and the tests say why they
-# skip (under CSTOR_REQUIRE_ALL=1 that is an error).
+# skip (under CSTOR_REQUIRE_ALL=1 that is an error). A lab that `up` made stands until `down`, whatever runs meanwhile.
 set -euo pipefail
 umask 022
 
@@ -113,15 +113,19 @@ unpack() { # PREFIX... runs tar: as root, or inside the user's namespace
   "${@:3}" tar "${tar_flags[@]}" -C "$2" -xf "$here/fixtures/$1-podman-5.4.2.tar.zst"
 }
 
+stands() {
+  [ -e "$lab/env" ] && recall mounts | while read -r mounted; do mountpoint -q "$mounted" || exit 1; done
+}
+
 up() {
   [ "$(id -u)" = 0 ] || die "must run as root"
-  if [ -e "$lab/env" ] && recall mounts | while read -r m; do mountpoint -q "$m" || exit 1; done; then
+  if stands; then
     note "stands already in $lab"
     return 0
   fi
   local tool name
   for tool in podman newuidmap mkfs.xfs mkfs.btrfs mkfs.ext4 busybox zstd fuse-overlayfs setpriv strace unshare filefrag prlimit setfattr; do
-    command -v "$tool" >/dev/null || die "$tool is missing (.ci/run lists the packages)"
+    command -v "$tool" >/dev/null || die "$tool is missing (tests/packages.sh installs it)"
   done
   [ -x "$built/cstor-lab-tar" ] || die "build first: cargo build --workspace --bins"
   down
@@ -195,7 +199,7 @@ run() {
   elif ! command -v podman >/dev/null; then
     why="podman is not installed"
   else
-    trap 'down </dev/null' EXIT
+    stands || trap 'down </dev/null' EXIT
     # A process of its own: beside || this shell would go on after an error.
     bash "${BASH_SOURCE[0]}" up || why="the lab could not be built, see above"
   fi
