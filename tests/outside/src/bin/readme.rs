@@ -1,0 +1,3 @@
+//! The example of the README.
+
+include!(concat!(env!("OUT_DIR"), "/readme.rs"));
