@@ -9,9 +9,7 @@ use cstor_tests::lab_or_skip;
 use cstor_tests::run::must;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
-use std::fs::{File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
 
 fn podman(lab: &Lab, arguments: &[&str]) -> Value {
     serde_json::from_str(&must(lab.command(Who::User, "podman").args(arguments))).expect("JSON of podman")
