@@ -6,14 +6,12 @@ pub use crate::access::helper::{BadDescriptor, Replaceable, SourceError};
 pub use crate::base::account::{NoMemory, OverMemoryLimit};
 pub use crate::base::interrupt::Interrupted;
 pub use crate::base::kind::{ErrorKind, destination_kind};
-pub use crate::contents::BlobError;
-pub use crate::contents::DiskError;
-pub use crate::contents::{ContentProblem, ReadError, ReadProblem};
+pub use crate::contents::{BlobError, ContentProblem, DiskError, ImageError, ReadError, ReadProblem};
 pub use crate::extract::{ExtractError, Obstacle};
 #[cfg(feature = "jsonrpc")]
 pub use crate::jsonrpc::{ProxyV1Error, RpcError, WireError};
 pub use crate::oci::error::CopyError;
-pub use crate::output::SinkError;
+pub use crate::output::OutputError;
 pub use crate::splitfd::{BadName, SplitFdError};
 pub use crate::store::{LayerPart, Overlap, StoreError};
 pub use crate::tar::tarsplit::{LineError, TarSplitError};
@@ -38,12 +36,12 @@ pub enum Error {
     Merge(#[from] MergeError),
     /// The access to contents.
     Source(#[from] SourceError),
-    /// The output of a layer.
-    Sink(#[from] SinkError),
+    /// The output of a layer or of the files of an image.
+    Output(OutputError),
     /// The extraction.
     Extract(#[from] ExtractError),
     /// The copy of an image.
-    Copy(#[from] CopyError),
+    Copy(CopyError),
     /// A splitfdstream.
     SplitFd(#[from] SplitFdError),
     /// A request to another program, or the serving of one.
@@ -64,7 +62,7 @@ impl Error {
             Error::Read(error) => error.kind(),
             Error::Merge(error) => error.kind(),
             Error::Source(error) => error.kind(),
-            Error::Sink(error) => error.kind(),
+            Error::Output(error) => error.kind(),
             Error::Extract(error) => error.kind(),
             Error::Copy(error) => error.kind(),
             Error::SplitFd(error) => error.kind(),
@@ -78,10 +76,43 @@ impl Error {
     /// The layer whose description or contents it is about, if it is about those of one.
     pub fn layer(&self) -> Option<LayerId> {
         match self {
-            Error::Read(error) | Error::Sink(SinkError::Read(error)) => Some(error.layer),
+            Error::Read(error) => Some(error.layer),
             Error::Merge(error) => Some(error.layer),
             Error::Extract(ExtractError::Image(error)) => error.layer(),
             _ => None,
+        }
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Error {
+        match error {
+            ImageError::Interrupted(error) => error.into(),
+            ImageError::Memory(error) => error.into(),
+            ImageError::Store(error) => error.into(),
+            ImageError::Read(error) => error.into(),
+            ImageError::Merge(error) => error.into(),
+            ImageError::Source(error) => error.into(),
+        }
+    }
+}
+
+impl From<OutputError> for Error {
+    fn from(error: OutputError) -> Error {
+        match error {
+            OutputError::Image(error) => error.into(),
+            OutputError::SplitFd(error) => error.into(),
+            error => Error::Output(error),
+        }
+    }
+}
+
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Error {
+        match error {
+            CopyError::Image(error) => error.into(),
+            CopyError::Output(error) => error.into(),
+            error => Error::Copy(error),
         }
     }
 }

@@ -12,8 +12,8 @@ use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
 use crate::access::{Escalating, FileSource};
 use crate::base::account::Charge;
+use crate::contents::ImageError;
 use crate::contents::disk;
-use crate::error::Error;
 use crate::store::chain::{Chain, ChainLayer, Members};
 use crate::store::{LayerPart, StoreError, additional_layers};
 use crate::tar::tarsplit::TarSplitReader;
@@ -43,7 +43,7 @@ struct TarSplit {
 }
 
 /// The entries of the layer at `place` of a chain.
-pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalating) -> Result<Entries, Error> {
+pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalating) -> Result<Entries, ImageError> {
     let opened = chain.take_description(place);
     let Some(layer) = chain.layers().get(place) else {
         return Err(StoreError::NoLayer { reference: String::new() }.into());
@@ -94,8 +94,8 @@ pub(crate) fn each_member(
     chain: &mut Chain,
     place: usize,
     source: &mut Escalating,
-    take: &mut dyn FnMut(LayerId, Member) -> Result<(), Error>,
-) -> Result<(), Error> {
+    take: &mut dyn FnMut(LayerId, Member) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
     if let Some(layer) = chain.layers().get(place)
         && layer.members == Members::Disk
     {
@@ -114,11 +114,11 @@ pub(crate) fn each_member(
 }
 
 /// Where the contents of a flat layer are; none for any other.
-pub(crate) fn digests_of(chain: &Chain, layer: &ChainLayer) -> Result<Option<Digests>, Error> {
+pub(crate) fn digests_of(chain: &Chain, layer: &ChainLayer) -> Result<Option<Digests>, ImageError> {
     if layer.flat { Ok(Some(read_toc(chain, layer, None)?.digests())) } else { Ok(None) }
 }
 
-fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Result<Chunked, Error> {
+fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Result<Chunked, ImageError> {
     let layer = &layer.record;
     let file = match opened {
         Some(file) => file,

@@ -14,11 +14,7 @@ use crate::access::{FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
-use crate::contents::Entries;
-use crate::contents::Sum;
-use crate::contents::{ContentProblem, ReadError, ReadProblem};
-use crate::error::Error;
-use crate::output::SinkError;
+use crate::contents::{ContentProblem, Entries, ImageError, ReadError, ReadProblem, Sum};
 use crate::store::chain::{Chain, ChainLayer};
 use crate::tar::{Content, Entry, Header, Member};
 
@@ -43,6 +39,8 @@ pub(crate) enum ContentNeed {
 pub(crate) trait EntrySink {
     /// What it makes of them.
     type Output;
+    /// What can keep it from that.
+    type Error: From<ImageError>;
 
     /// Whether the output contains the tar's own bytes, which a sparse member does not let be known.
     const EXACT: bool;
@@ -51,7 +49,7 @@ pub(crate) trait EntrySink {
     fn wants(&self, header: &Header) -> ContentNeed;
 
     /// Takes one member: the bytes before its contents, what they mean, and the contents if it wanted them.
-    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError>;
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), Self::Error>;
 
     /// Takes the error of a member whose contents cannot be opened, or have another size. To give it back
     /// ends everything; to keep it passes over the member.
@@ -60,10 +58,10 @@ pub(crate) trait EntrySink {
     }
 
     /// Takes what follows the last member.
-    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError>;
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), Self::Error>;
 
     /// Completes the output. It is called once, and only if everything before went well.
-    fn finish(self) -> Result<Self::Output, SinkError>;
+    fn finish(self) -> Result<Self::Output, Self::Error>;
 }
 
 /// The contents of a member, open and of the right size, but not yet read.
@@ -97,10 +95,10 @@ impl<'a> OpenContents<'a> {
     }
 
     /// SHA-256 of all of it, which is checked on the way.
-    pub(crate) fn digest(&self) -> Result<Digest, SinkError> {
+    pub(crate) fn digest(&self) -> Result<Digest, ImageError> {
         let mut buffer = vec![0; usize::try_from(self.content.size).unwrap_or(MAX_PIECE).min(MAX_PIECE)];
         let mut hash = Sha256::new();
-        self.read(&mut buffer, |bytes| {
+        self.read(&mut buffer, |bytes| -> Result<(), ImageError> {
             hash.update(bytes);
             Ok(())
         })?;
@@ -108,11 +106,11 @@ impl<'a> OpenContents<'a> {
     }
 
     /// Passes all of it on, in pieces that fit the buffer, and checks it on the way.
-    pub(crate) fn read(
+    pub(crate) fn read<E: From<ImageError>>(
         &self,
         buffer: &mut [u8],
-        mut take: impl FnMut(&[u8]) -> Result<(), SinkError>,
-    ) -> Result<(), SinkError> {
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut reader = self.reader();
         loop {
             match reader.fill(buffer)? {
@@ -123,7 +121,7 @@ impl<'a> OpenContents<'a> {
     }
 
     /// Whether the caller wants to stop.
-    pub(crate) fn check_interrupt(&self) -> Result<(), SinkError> {
+    pub(crate) fn check_interrupt(&self) -> Result<(), ImageError> {
         Ok(self.interrupt.check()?)
     }
 
@@ -133,12 +131,12 @@ impl<'a> OpenContents<'a> {
     }
 
     /// The error for a file that turns out to be shorter.
-    pub(crate) fn cut_short(&self, found: u64) -> SinkError {
+    pub(crate) fn cut_short(&self, found: u64) -> ImageError {
         self.damaged(ContentProblem::size(self.content, found))
     }
 
-    fn damaged(&self, problem: ContentProblem) -> SinkError {
-        SinkError::Read(ReadError { layer: self.layer, name: Some(self.name.to_vec()), problem: problem.into() })
+    fn damaged(&self, problem: ContentProblem) -> ImageError {
+        ImageError::Read(ReadError { layer: self.layer, name: Some(self.name.to_vec()), problem: problem.into() })
     }
 }
 
@@ -151,7 +149,7 @@ pub(crate) struct ContentReader<'a> {
 
 impl ContentReader<'_> {
     /// Fills some of `space`, which is not empty; 0 at the end, when everything was right.
-    pub(crate) fn fill(&mut self, space: &mut [u8]) -> Result<usize, SinkError> {
+    pub(crate) fn fill(&mut self, space: &mut [u8]) -> Result<usize, ImageError> {
         let OpenContents { file, content, interrupt, .. } = self.contents;
         interrupt.check()?;
         let left = content.size - self.offset;
@@ -183,11 +181,11 @@ pub(crate) fn pump<S: EntrySink>(
     (chain, layer): (&Chain, &ChainLayer),
     source: &mut dyn FileSource,
     mut sink: S,
-) -> Result<S::Output, Error> {
+) -> Result<S::Output, S::Error> {
     if S::EXACT
         && let Some(problem) = entries.inexact()
     {
-        return Err(ReadError { layer: layer.record.id, name: None, problem }.into());
+        return Err(ImageError::from(ReadError { layer: layer.record.id, name: None, problem }).into());
     }
     let window = window();
     let mut waiting: VecDeque<Entry> = VecDeque::new();
@@ -195,8 +193,8 @@ pub(crate) fn pump<S: EntrySink>(
     while !ended {
         let (mut wanted, mut bytes) = (0, 0);
         while wanted < window && bytes < MAX_WAITING {
-            chain.interrupt().check()?;
-            let Some(entry) = entries.next().transpose()? else {
+            chain.interrupt().check().map_err(ImageError::from)?;
+            let Some(entry) = entries.next().transpose().map_err(ImageError::from)? else {
                 ended = true;
                 break;
             };
@@ -206,7 +204,7 @@ pub(crate) fn pump<S: EntrySink>(
         }
         deliver(&mut waiting, (chain, layer), source, &mut sink)?;
     }
-    Ok(sink.finish()?)
+    sink.finish()
 }
 
 /// As many contents at a time as the descriptor limit leaves room for, beside layers and outputs.
@@ -225,7 +223,7 @@ fn deliver<S: EntrySink>(
     (chain, layer): (&Chain, &ChainLayer),
     source: &mut dyn FileSource,
     sink: &mut S,
-) -> Result<(), Error> {
+) -> Result<(), S::Error> {
     let read_error =
         |name: &[u8], problem: ReadProblem| ReadError { layer: layer.record.id, name: Some(name.to_vec()), problem };
     let wanted = waiting.iter().filter(|entry| is_wanted(sink, entry)).filter_map(|entry| entry.member.as_ref());
@@ -234,8 +232,8 @@ fn deliver<S: EntrySink>(
         let path = RelPath::clean(name).map_err(|invalid| read_error(name, invalid.into()))?;
         Ok(layer.place(path, member.content.and_then(|content| content.digest)))
     });
-    let places = places.collect::<Result<Vec<_>, ReadError>>()?;
-    let mut opened = source.open_batch(layer, &places)?.into_iter();
+    let places = places.collect::<Result<Vec<_>, ReadError>>().map_err(ImageError::from)?;
+    let mut opened = source.open_batch(layer, &places).map_err(ImageError::from)?.into_iter();
     while let Some(entry) = waiting.pop_front() {
         let Some(member) = &entry.member else {
             sink.trailer(&entry.raw)?;
@@ -243,7 +241,7 @@ fn deliver<S: EntrySink>(
         };
         let name = &member.header.path;
         if S::EXACT && member.sparse {
-            return Err(read_error(name, ReadProblem::Sparse).into());
+            return Err(ImageError::from(read_error(name, ReadProblem::Sparse)).into());
         }
         let contents = match member.content.filter(|_| is_wanted(sink, &entry)) {
             None => None,
@@ -255,7 +253,7 @@ fn deliver<S: EntrySink>(
             {
                 Ok(contents) => Some(contents),
                 Err(problem) => {
-                    sink.refused(read_error(name, problem.into()))?;
+                    sink.refused(read_error(name, problem.into())).map_err(ImageError::from)?;
                     continue;
                 }
             },

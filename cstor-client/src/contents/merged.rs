@@ -2,7 +2,7 @@
 
 use super::entries;
 use crate::access::Escalating;
-use crate::error::Error;
+use crate::contents::ImageError;
 use crate::store::chain::Chain;
 use crate::tree::{FinalTree, Keep, MergeError};
 
@@ -15,12 +15,12 @@ pub(crate) struct Merging<'a> {
 }
 
 /// Merges the layers of a chain, and keeps all values of attributes.
-pub(crate) fn merge(chain: &mut Chain) -> Result<FinalTree, Error> {
+pub(crate) fn merge(chain: &mut Chain) -> Result<FinalTree, ImageError> {
     merge_with(chain, Merging { keep: &|_| true, progress: &mut |_, _| {} })
 }
 
 /// Merges the layers of a chain.
-pub(crate) fn merge_with(chain: &mut Chain, merging: Merging<'_>) -> Result<FinalTree, Error> {
+pub(crate) fn merge_with(chain: &mut Chain, merging: Merging<'_>) -> Result<FinalTree, ImageError> {
     let mut source = Escalating::new(chain.shared());
     merge_below(chain, chain.layers().len(), &mut source, merging)
 }
@@ -31,14 +31,14 @@ pub(crate) fn merge_below(
     top: usize,
     source: &mut Escalating,
     merging: Merging<'_>,
-) -> Result<FinalTree, Error> {
+) -> Result<FinalTree, ImageError> {
     let mut tree = FinalTree::new(chain.account());
     let interrupt = chain.interrupt().clone();
     for place in 0..top {
         let mut count = 0;
         // A chain has at most 500 layers.
         let number = u16::try_from(place).unwrap_or(u16::MAX);
-        tree.lay(number, merging.keep, &interrupt, |upper| -> Result<(), Error> {
+        tree.lay(number, merging.keep, &interrupt, |upper| -> Result<(), ImageError> {
             entries::each_member(chain, place, source, &mut |layer, member| {
                 count += 1;
                 let misplaced = |problem| MergeError { layer, name: member.header.path.clone(), problem };

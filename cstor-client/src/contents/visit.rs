@@ -7,28 +7,26 @@ use cstor_proto::{Refusal, RelPath};
 
 use crate::access::{Escalating, FileSource, OpenedFile};
 use crate::contents::flow::{self, OpenContents};
-use crate::contents::{ContentProblem, ReadError};
-use crate::error::Error;
-use crate::output::SinkError;
+use crate::contents::{ContentProblem, ImageError, ReadError};
 use crate::store::chain::Chain;
 use crate::tar::Content;
 use crate::tree::{FinalTree, InodeKind, TreeEntry};
 
 /// Visits every path of the tree but the root. Contents are opened if `open` is set, once for all names
 /// of an inode: `visit` is told the first name for the others.
-pub(crate) fn visit(
+pub(crate) fn visit<E: From<ImageError>>(
     tree: &FinalTree,
     chain: &Chain,
     open: bool,
-    mut visit: impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), SinkError>,
-) -> Result<(), Error> {
+    mut visit: impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut source = Escalating::new(chain.shared());
     let mut seen = vec![false; tree.inodes()];
     let mut window = Vec::new();
     let most = flow::window();
     let mut entries = tree.entries().skip(1).peekable();
     while let Some(entry) = entries.next() {
-        chain.interrupt().check()?;
+        chain.interrupt().check().map_err(ImageError::from)?;
         let first = seen.get_mut(entry.inode_number as usize).is_some_and(|seen| !std::mem::replace(seen, true));
         let has_contents = matches!(entry.inode.kind(), InodeKind::File { size: 1.., .. });
         window.push((entry, open && first && has_contents));
@@ -40,12 +38,12 @@ pub(crate) fn visit(
     Ok(())
 }
 
-fn deliver(
+fn deliver<E: From<ImageError>>(
     window: &[(TreeEntry<'_>, bool)],
     chain: &Chain,
     source: &mut Escalating,
-    visit: &mut impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), SinkError>,
-) -> Result<(), Error> {
+    visit: &mut impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut opened: Vec<Option<Result<OpenedFile, Refusal>>> = window.iter().map(|_| None).collect();
     for place in 0..chain.layers().len() {
         let Some(layer) = chain.layers().get(place) else { continue };
@@ -59,12 +57,12 @@ fn deliver(
             };
             Ok(layer.place(path, digest))
         });
-        let names = names.collect::<Result<Vec<_>, ReadError>>()?;
+        let names = names.collect::<Result<Vec<_>, ReadError>>().map_err(ImageError::from)?;
         if names.is_empty() {
             continue;
         }
         let slots = opened.iter_mut().zip(window).filter(|(_, item)| of_layer(item));
-        for ((slot, _), file) in slots.zip(source.open_batch(layer, &names)?) {
+        for ((slot, _), file) in slots.zip(source.open_batch(layer, &names).map_err(ImageError::from)?) {
             *slot = Some(file);
         }
     }
@@ -75,7 +73,8 @@ fn deliver(
             visit(entry, None)?;
             continue;
         };
-        let error = |problem: ContentProblem| read_error(layer.record.id, &entry.path, problem.into());
+        let error =
+            |problem: ContentProblem| ImageError::Read(read_error(layer.record.id, &entry.path, problem.into()));
         let content = Content { size, crc, digest };
         let file = file.map_err(|refusal| error(ContentProblem::unopened(chain, layer, Some(content), refusal)))?;
         let contents =

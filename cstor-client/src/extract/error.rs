@@ -11,6 +11,7 @@ use super::report::Losses;
 use crate::access::helper::SourceError;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
+use crate::contents::ImageError;
 use crate::error::Error;
 use crate::splitfd::SplitFdError;
 use crate::store::StoreError;
@@ -191,6 +192,12 @@ impl From<Error> for ExtractError {
             error if error.kind() == ErrorKind::Interrupted => Interrupted.into(),
             error => ExtractError::Image(Box::new(error)),
         }
+    }
+}
+
+impl From<ImageError> for ExtractError {
+    fn from(error: ImageError) -> ExtractError {
+        Error::from(error).into()
     }
 }
 

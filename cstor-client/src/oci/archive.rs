@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
 use super::blob::{self, Blob};
-use crate::error::Error;
-use crate::output::SinkError;
+use super::error::CopyError;
+use crate::output::OutputError;
 use crate::storage::Layer;
 
 const BLOCK: u64 = 512;
@@ -30,7 +30,7 @@ pub(super) enum Contents<'a> {
 pub(super) type Members<'a> = BTreeMap<String, Contents<'a>>;
 
 /// Writes them all.
-pub(super) fn write(members: Members<'_>, out: &mut dyn Write) -> Result<(), Error> {
+pub(super) fn write(members: Members<'_>, out: &mut dyn Write) -> Result<(), CopyError> {
     for (name, contents) in members {
         let size = match &contents {
             Contents::Directory => 0,
@@ -38,18 +38,18 @@ pub(super) fn write(members: Members<'_>, out: &mut dyn Write) -> Result<(), Err
             Contents::Tar(_, blob) => blob.size,
             Contents::File(_, size) => *size,
         };
-        let header = header(&name, size, matches!(contents, Contents::Directory)).map_err(SinkError::Write)?;
-        out.write_all(&header).map_err(SinkError::Write)?;
+        let header = header(&name, size, matches!(contents, Contents::Directory)).map_err(OutputError::Write)?;
+        out.write_all(&header).map_err(OutputError::Write)?;
         match contents {
             Contents::Directory => {}
-            Contents::Bytes(bytes) => out.write_all(&bytes).map_err(SinkError::Write)?,
+            Contents::Bytes(bytes) => out.write_all(&bytes).map_err(OutputError::Write)?,
             Contents::Tar(layer, blob) => blob::write_tar(layer, blob, &mut *out)?,
-            Contents::File(file, size) => copy(file, size, out).map_err(SinkError::Write)?,
+            Contents::File(file, size) => copy(file, size, out).map_err(OutputError::Write)?,
         }
         let padding = usize::try_from(size.next_multiple_of(BLOCK) - size).unwrap_or_default();
-        out.write_all(END.get(..padding).unwrap_or_default()).map_err(SinkError::Write)?;
+        out.write_all(END.get(..padding).unwrap_or_default()).map_err(OutputError::Write)?;
     }
-    out.write_all(&END).and_then(|()| out.flush()).map_err(SinkError::Write)?;
+    out.write_all(&END).and_then(|()| out.flush()).map_err(OutputError::Write)?;
     Ok(())
 }
 

@@ -16,8 +16,7 @@ use crate::base::digest::Digest;
 use crate::base::parallel::start_helpers;
 use crate::base::temporary::Incomplete;
 use crate::contents::{ReadError, ReadProblem};
-use crate::error::Error;
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::storage::{Layer, Verify};
 
 /// More threads would wait for the disk, and each holds a few mebibytes.
@@ -70,15 +69,16 @@ pub(super) fn tar_of(layer: &Layer) -> Result<Blob, CopyError> {
 }
 
 /// Writes a layer's tar; an error if it is not what `tar` says.
-pub(super) fn write_tar(layer: &Layer, tar: Blob, out: impl Write) -> Result<(), Error> {
+pub(super) fn write_tar(layer: &Layer, tar: Blob, out: impl Write) -> Result<(), CopyError> {
     let found = layer.export(out, Verify::Digest)?;
     if found == tar.size {
         return Ok(());
     }
-    Err(ReadError { layer: layer.id(), name: None, problem: ReadProblem::Total { found, wanted: tar.size } }.into())
+    let problem = ReadProblem::Total { found, wanted: tar.size };
+    Err(OutputError::from(ReadError { layer: layer.id(), name: None, problem }).into())
 }
 
-fn write_blob(layer: &Layer, compression: Compression, out: impl Write) -> Result<Blob, Error> {
+fn write_blob(layer: &Layer, compression: Compression, out: impl Write) -> Result<Blob, CopyError> {
     let tar = tar_of(layer)?;
     let hashed = match compression {
         Compression::None => {
@@ -89,17 +89,17 @@ fn write_blob(layer: &Layer, compression: Compression, out: impl Write) -> Resul
             // No time of its own in the header: the same layer gives the same bytes.
             let mut out = flate2::write::GzEncoder::new(Hashed::new(out), flate2::Compression::new(GZIP_LEVEL));
             write_tar(layer, tar, &mut out)?;
-            out.finish().map_err(SinkError::Write)?
+            out.finish().map_err(OutputError::Write)?
         }
         #[cfg(feature = "zstd")]
         Compression::Zstd => {
-            let mut out = zstd::Encoder::new(Hashed::new(out), ZSTD_LEVEL).map_err(SinkError::Write)?;
-            out.include_checksum(true).map_err(SinkError::Write)?;
+            let mut out = zstd::Encoder::new(Hashed::new(out), ZSTD_LEVEL).map_err(OutputError::Write)?;
+            out.include_checksum(true).map_err(OutputError::Write)?;
             write_tar(layer, tar, &mut out)?;
-            out.finish().map_err(SinkError::Write)?
+            out.finish().map_err(OutputError::Write)?
         }
     };
-    Ok(hashed.finish().map_err(SinkError::Write)?)
+    Ok(hashed.finish().map_err(OutputError::Write)?)
 }
 
 /// A blob that is complete but has no name yet.
@@ -111,17 +111,17 @@ pub(super) fn write_blobs<'a>(
     compression: Compression,
     create: &(dyn Fn() -> Result<NewBlob<'a>, CopyError> + Sync),
     failed: &(dyn Fn(io::Error) -> CopyError + Sync),
-) -> Result<Vec<(Blob, NewBlob<'a>)>, Error> {
+) -> Result<Vec<(Blob, NewBlob<'a>)>, CopyError> {
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done = Mutex::new(Vec::new());
-    let work = || -> Result<(), Error> {
+    let work = || -> Result<(), CopyError> {
         while !stopped.load(Ordering::Relaxed) {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let Some(layer) = layers.get(place) else { break };
             let file = create()?;
             let blob = write_blob(layer, compression, Stoppable { out: file.file(), stopped: &stopped });
             let blob = blob.map_err(|error| match error {
-                Error::Sink(SinkError::Write(source)) => Error::Copy(failed(source)),
+                CopyError::Output(OutputError::Write(source)) => failed(source),
                 error => error,
             })?;
             done.lock().unwrap_or_else(PoisonError::into_inner).push((place, blob, file));
@@ -146,7 +146,7 @@ pub(super) fn write_blobs<'a>(
     }
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !ended || done.len() != layers.len() {
-        return Err(CopyError::Thread.into());
+        return Err(CopyError::Thread);
     }
     done.sort_by_key(|(place, ..)| *place);
     Ok(done.into_iter().map(|(_, blob, file)| (blob, file)).collect())

@@ -8,11 +8,20 @@ use cstor_proto::LayerId;
 use crate::base::digest::{Digest, ImageId};
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
+use crate::contents::ImageError;
+use crate::output::OutputError;
+use crate::store::StoreError;
 
 /// An image could not be copied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
+    /// The image cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A layer cannot be read, or not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The caller asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -77,10 +86,18 @@ pub enum CopyError {
     Thread,
 }
 
+impl From<StoreError> for CopyError {
+    fn from(error: StoreError) -> CopyError {
+        CopyError::Image(error.into())
+    }
+}
+
 impl CopyError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            CopyError::Image(error) => error.kind(),
+            CopyError::Output(error) => error.kind(),
             CopyError::Interrupted(_) => ErrorKind::Interrupted,
             CopyError::NoDigest { .. } | CopyError::Impossible(_) => ErrorKind::Unsupported,
             CopyError::ConfigDigest { .. } | CopyError::Manifest { .. } => ErrorKind::Corrupt,

@@ -15,7 +15,6 @@ use super::error::CopyError;
 use super::subject::Subject;
 use super::{CopyReport, index, manifest};
 use crate::base::digest::Digest;
-use crate::error::Error;
 
 /// Layers that were compressed beforehand, by their diff ids.
 pub(super) type Compressed<'a> = BTreeMap<Digest, (Blob, NewBlob<'a>)>;
@@ -27,7 +26,7 @@ pub(super) fn write(
     compression: Compression,
     compressed: &Compressed<'_>,
     out: &mut dyn Write,
-) -> Result<CopyReport, Error> {
+) -> Result<CopyReport, CopyError> {
     let mut report = CopyReport {
         names: Vec::new(),
         manifest: None,

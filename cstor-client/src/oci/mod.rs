@@ -40,8 +40,7 @@ pub use manifest::{Change, Reason};
 
 use crate::base::digest::Digest;
 use crate::base::temporary::{Incomplete, remove_dead};
-use crate::error::Error;
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::storage::Image;
 use crate::storage::Layer;
 use blob::{Blob, NewBlob};
@@ -85,14 +84,14 @@ impl Copier {
     }
 
     /// Copies an image to a directory or file outside of its store, which shows nothing of it unless everything went well.
-    pub fn copy(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
+    pub fn copy(&self, image: &Image, destination: &Destination) -> Result<CopyReport, CopyError> {
         let hold = image.interrupt().hold();
         let report = self.copy_held(image, destination)?;
         hold.keep();
         Ok(report)
     }
 
-    fn copy_held(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
+    fn copy_held(&self, image: &Image, destination: &Destination) -> Result<CopyReport, CopyError> {
         let path = destination.path();
         image.keep_store_from(path)?;
         if destination.form() == Form::Layout {
@@ -113,7 +112,7 @@ impl Copier {
             && FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
         {
             let source = std::io::Error::other("what is there is no regular file");
-            return Err(CopyError::Write { path: path.into(), action: "create a file", source }.into());
+            return Err(CopyError::Write { path: path.into(), action: "create a file", source });
         }
         remove_dead(directory.as_fd(), above, name, image.interrupt());
         let create = || Incomplete::create(directory.as_fd(), name).map_err(failed("create a file"));
@@ -129,8 +128,8 @@ impl Copier {
         }
         let report = members::write(&subject, destination, self.compression, &compressed, &mut file.file());
         let report = report.map_err(|error| match error {
-            Error::Sink(SinkError::Write(source)) => {
-                CopyError::Write { path: path.into(), action: "write", source }.into()
+            CopyError::Output(OutputError::Write(source)) => {
+                CopyError::Write { path: path.into(), action: "write", source }
             }
             error => error,
         })?;
@@ -139,20 +138,24 @@ impl Copier {
     }
 
     /// Writes an archive to a stream, as it is made. What was written before an error is no archive.
-    pub fn stream(&self, image: &Image, destination: &Destination, mut out: impl Write) -> Result<CopyReport, Error> {
+    pub fn stream(
+        &self,
+        image: &Image,
+        destination: &Destination,
+        mut out: impl Write,
+    ) -> Result<CopyReport, CopyError> {
         if destination.form() == Form::Layout {
-            return Err(CopyError::Impossible("a layout is a directory: it cannot be written to a stream").into());
+            return Err(CopyError::Impossible("a layout is a directory: it cannot be written to a stream"));
         }
         if self.compression != Compression::None {
             return Err(CopyError::Impossible(
                 "a compressed layer's size stands before it in an archive: it cannot be written to a stream",
-            )
-            .into());
+            ));
         }
         members::write(&Subject::open(image)?, destination, self.compression, &BTreeMap::new(), &mut out)
     }
 
-    fn copy_to_layout(&self, image: &Image, destination: &Destination) -> Result<CopyReport, Error> {
+    fn copy_to_layout(&self, image: &Image, destination: &Destination) -> Result<CopyReport, CopyError> {
         Layout::check(destination.path())?;
         let subject = Subject::open(image)?;
         let layout = Layout::open(destination.path(), image.interrupt())?;
@@ -197,7 +200,7 @@ impl Copier {
         &self,
         layers: &[(&Layer, Blob)],
         layout: &'l Layout,
-    ) -> Result<Vec<(Blob, NewBlob<'l>)>, Error> {
+    ) -> Result<Vec<(Blob, NewBlob<'l>)>, CopyError> {
         let layers: Vec<_> = layers.iter().map(|(layer, _)| *layer).collect();
         blob::write_blobs(&layers, self.compression, &|| layout.new_blob(), &layout.failed("write a blob"))
     }

@@ -8,7 +8,6 @@ use super::blob::{self, Blob};
 use super::destination::{self, Destination};
 use super::error::CopyError;
 use crate::base::digest::Digest;
-use crate::error::Error;
 use crate::storage::Image;
 use crate::storage::Layer;
 
@@ -25,7 +24,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn open(image: &'a Image) -> Result<Subject<'a>, Error> {
+    pub(super) fn open(image: &'a Image) -> Result<Subject<'a>, CopyError> {
         let layers = image.layers()?.into_iter().map(|layer| blob::tar_of(&layer).map(|tar| (layer, tar)));
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         // An image without a configuration, one of schema 1, is refused here.
@@ -35,7 +34,7 @@ impl<'a> Subject<'a> {
             serde_json::from_slice(&stored).map_err(|source| CopyError::Manifest { image: image.id(), source })?;
         let (found, wanted) = (Digest::of(&config), manifest.config().digest().to_string());
         if found.to_string() != wanted {
-            return Err(CopyError::ConfigDigest { image: image.id(), found, wanted }.into());
+            return Err(CopyError::ConfigDigest { image: image.id(), found, wanted });
         }
         let config_blob = Blob { digest: found, size: config.len() as u64 };
         Ok(Subject { image, stored, manifest, config, config_blob, layers })

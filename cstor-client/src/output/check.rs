@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::{SinkError, TarSink};
+use super::{OutputError, TarSink};
 use crate::base::digest::Digest;
-use crate::contents::ReadError;
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::{ImageError, ReadError};
 use crate::tar::{Header, Member};
 
 /// How closely a layer is looked at.
@@ -50,20 +50,21 @@ impl CheckSink {
         self.scratch.resize(super::digest::BUFFER, 0);
     }
 
-    fn read(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    fn read(&mut self, contents: &OpenContents<'_>) -> Result<(), OutputError> {
         contents.read(&mut self.scratch, |_| Ok(()))
     }
 }
 
 impl EntrySink for CheckSink {
     type Output = Checked;
+    type Error = OutputError;
     const EXACT: bool = false;
 
     fn wants(&self, _: &Header) -> ContentNeed {
         if self.level == Level::Structure { ContentNeed::Nothing } else { ContentNeed::File }
     }
 
-    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         if member.sparse && self.tar.take().is_some() {
             // Its files can be checked; there is no tar to take a digest of.
             self.scratch.resize(super::digest::BUFFER, 0);
@@ -74,7 +75,7 @@ impl EntrySink for CheckSink {
             (None, None) => Ok(()),
         };
         match looked {
-            Err(SinkError::Read(error)) => {
+            Err(OutputError::Image(ImageError::Read(error))) => {
                 self.found(error);
                 Ok(())
             }
@@ -87,11 +88,11 @@ impl EntrySink for CheckSink {
         Ok(())
     }
 
-    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), OutputError> {
         self.tar.as_mut().map_or(Ok(()), |tar| tar.trailer(raw))
     }
 
-    fn finish(self) -> Result<Checked, SinkError> {
+    fn finish(self) -> Result<Checked, OutputError> {
         let written = self.tar.map(EntrySink::finish).transpose()?;
         Ok(Checked { findings: self.findings, digest: written.and_then(|written| written.digest) })
     }

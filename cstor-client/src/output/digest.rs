@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
-use super::SinkError;
+use super::OutputError;
 use crate::base::digest::Digest;
 
 /// Buffers that are on their way to the thread and back.
@@ -63,11 +63,11 @@ impl Hasher {
     }
 
     /// Hands a buffer over and gets another one for it.
-    pub(crate) fn exchange(&mut self, filled: Filled) -> Result<Vec<u8>, SinkError> {
+    pub(crate) fn exchange(&mut self, filled: Filled) -> Result<Vec<u8>, OutputError> {
         match self {
             Hasher::Threaded { full, free, .. } => {
-                full.send(filled).map_err(|_| SinkError::Thread)?;
-                free.recv().map_err(|_| SinkError::Thread)
+                full.send(filled).map_err(|_| OutputError::Thread)?;
+                free.recv().map_err(|_| OutputError::Thread)
             }
             Hasher::Alone(hash) => {
                 let (buffer, used) = filled;
@@ -78,11 +78,11 @@ impl Hasher {
     }
 
     /// The digest of everything that was handed over.
-    pub(crate) fn finish(self) -> Result<Digest, SinkError> {
+    pub(crate) fn finish(self) -> Result<Digest, OutputError> {
         match self {
             Hasher::Threaded { full, thread, .. } => {
                 drop(full);
-                thread.join().map_err(|_| SinkError::Thread)
+                thread.join().map_err(|_| OutputError::Thread)
             }
             Hasher::Alone(hash) => Ok(Digest::from_bytes(hash.finalize().into())),
         }

@@ -12,8 +12,7 @@ use crate::base::account::Charge;
 use crate::base::host_xattrs::is_left_out_of_tars;
 use crate::contents::flow::OpenContents;
 use crate::contents::visit::visit;
-use crate::error::Error;
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::store::chain::Chain;
 use crate::tar::Time;
 use crate::tree::{FinalTree, InodeKind, Meta, TreeEntry};
@@ -25,14 +24,14 @@ const MAX_ID: u64 = 0o7_777_777;
 const MAX_SIZE: u64 = 0o77_777_777_777;
 
 /// Writes the tar of a merged tree.
-pub(crate) fn write(tree: &FinalTree, chain: &Chain, out: impl Write) -> Result<u64, Error> {
+pub(crate) fn write(tree: &FinalTree, chain: &Chain, out: impl Write) -> Result<u64, OutputError> {
     let out = BufWriter::with_capacity(BUFFER, out);
     let charge = chain.account().charge();
     let mut flat = Flat { out, written: 0, firsts: HashMap::new(), charge, buffer: vec![0; BUFFER] };
     visit(tree, chain, true, |entry, contents| flat.member(entry, contents))?;
     // Two blocks of zeros end an archive.
     flat.bytes(&[0; 2 * BLOCK])?;
-    flat.out.flush().map_err(SinkError::Write)?;
+    flat.out.flush().map_err(OutputError::Write)?;
     Ok(flat.written)
 }
 
@@ -46,7 +45,7 @@ struct Flat<W> {
 }
 
 impl<W: Write> Flat<W> {
-    fn member(&mut self, entry: &TreeEntry<'_>, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, entry: &TreeEntry<'_>, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         let meta = entry.inode.meta();
         let mut header = Header::new_ustar();
         let mut records = Records::default();
@@ -99,17 +98,17 @@ impl<W: Write> Flat<W> {
         }
     }
 
-    fn contents(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    fn contents(&mut self, contents: &OpenContents<'_>) -> Result<(), OutputError> {
         let Flat { out, written, buffer, .. } = self;
         contents.read(buffer, |piece| {
             *written += piece.len() as u64;
-            out.write_all(piece).map_err(SinkError::Write)
+            out.write_all(piece).map_err(OutputError::Write)
         })?;
         self.pad()
     }
 
     /// The extension header that holds what the ustar header cannot.
-    fn extension(&mut self, records: &Records) -> Result<(), SinkError> {
+    fn extension(&mut self, records: &Records) -> Result<(), OutputError> {
         if records.0.is_empty() {
             return Ok(());
         }
@@ -127,21 +126,21 @@ impl<W: Write> Flat<W> {
         self.pad()
     }
 
-    fn pad(&mut self) -> Result<(), SinkError> {
+    fn pad(&mut self) -> Result<(), OutputError> {
         let used = usize::try_from(self.written % BLOCK as u64).unwrap_or_default();
         let zeros = [0; BLOCK];
         self.bytes(zeros.get(..(BLOCK - used) % BLOCK).unwrap_or_default())
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
         self.written += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(SinkError::Write)
+        self.out.write_all(bytes).map_err(OutputError::Write)
     }
 }
 
-fn device(header: &mut Header, kind: EntryType, major: u32, minor: u32) -> Result<EntryType, SinkError> {
-    header.set_device_major(major).map_err(SinkError::Write)?;
-    header.set_device_minor(minor).map_err(SinkError::Write)?;
+fn device(header: &mut Header, kind: EntryType, major: u32, minor: u32) -> Result<EntryType, OutputError> {
+    header.set_device_major(major).map_err(OutputError::Write)?;
+    header.set_device_minor(minor).map_err(OutputError::Write)?;
     Ok(kind)
 }
 

@@ -20,59 +20,69 @@ pub(crate) use toc_sink::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;
 
 use crate::base::account::OverMemoryLimit;
-use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
-use crate::contents::ReadError;
+use crate::contents::{ImageError, ReadError};
 use crate::splitfd::SplitFdError;
+use crate::store::StoreError;
 
 /// A sink could not take a member, or not complete its output.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SinkError {
-    /// The contents of a member are damaged.
+pub enum OutputError {
+    /// What is to be written cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Image(#[from] ImageError),
     /// The output cannot be written.
     #[error("the output: cannot be written: {0}")]
     Write(#[source] io::Error),
     /// A stream with files beside it.
     #[error(transparent)]
-    SplitFd(Box<SplitFdError>),
-    /// The caller asked to stop.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
-    /// More memory was wanted than the operation may use.
-    #[error(transparent)]
-    Memory(#[from] OverMemoryLimit),
+    SplitFd(SplitFdError),
     /// A thread that works on the output has ended.
     #[error("the output: a thread that works on it ended unexpectedly")]
     Thread,
 }
 
-impl From<SplitFdError> for SinkError {
-    fn from(error: SplitFdError) -> SinkError {
+impl From<SplitFdError> for OutputError {
+    fn from(error: SplitFdError) -> OutputError {
         match error {
-            SplitFdError::Write(error) => SinkError::Write(error),
-            error => SinkError::SplitFd(Box::new(error)),
+            SplitFdError::Write(error) => OutputError::Write(error),
+            error => OutputError::SplitFd(error),
         }
     }
 }
 
-impl SinkError {
+impl From<ReadError> for OutputError {
+    fn from(error: ReadError) -> OutputError {
+        OutputError::Image(error.into())
+    }
+}
+
+impl From<OverMemoryLimit> for OutputError {
+    fn from(error: OverMemoryLimit) -> OutputError {
+        OutputError::Image(error.into())
+    }
+}
+
+impl From<StoreError> for OutputError {
+    fn from(error: StoreError) -> OutputError {
+        OutputError::Image(error.into())
+    }
+}
+
+impl OutputError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            SinkError::Read(error) => error.kind(),
-            SinkError::Write(error) => destination_kind(error),
-            SinkError::SplitFd(error) => error.kind(),
-            SinkError::Interrupted(_) => ErrorKind::Interrupted,
-            SinkError::Memory(_) => ErrorKind::Limit,
-            SinkError::Thread => ErrorKind::Failure,
+            OutputError::Image(error) => error.kind(),
+            OutputError::Write(error) => destination_kind(error),
+            OutputError::SplitFd(error) => error.kind(),
+            OutputError::Thread => ErrorKind::Failure,
         }
     }
 
     /// Whether the reader of the output has gone away.
     pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, SinkError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        matches!(self, OutputError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }

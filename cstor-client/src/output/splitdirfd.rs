@@ -6,7 +6,7 @@ use std::io::Write;
 use cstor_proto::RelPath;
 
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::output::splitfd::{Split, check_size};
 use crate::splitfd::PIECE;
 use crate::splitfd::dir::Writer;
@@ -54,7 +54,7 @@ impl<W: Write> DirSink<W> {
         }
     }
 
-    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), OutputError> {
         self.buffer.resize(PIECE, 0);
         let DirSink { writer, split, buffer, .. } = self;
         contents.read(buffer, |piece| {
@@ -66,13 +66,14 @@ impl<W: Write> DirSink<W> {
 
 impl<W: Write> EntrySink for DirSink<W> {
     type Output = Split;
+    type Error = OutputError;
     const EXACT: bool = true;
 
     fn wants(&self, _: &Header) -> ContentNeed {
         ContentNeed::File
     }
 
-    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.trailer(raw)?;
         self.note(&member.header);
         let Some(contents) = contents else { return Ok(()) };
@@ -88,13 +89,13 @@ impl<W: Write> EntrySink for DirSink<W> {
         Ok(())
     }
 
-    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), OutputError> {
         self.writer.metadata(raw)?;
         self.split.inline_bytes += raw.len() as u64;
         Ok(())
     }
 
-    fn finish(self) -> Result<Split, SinkError> {
+    fn finish(self) -> Result<Split, OutputError> {
         self.writer.finish()?;
         Ok(self.split)
     }

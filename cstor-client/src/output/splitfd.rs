@@ -4,8 +4,9 @@ use std::io::Write;
 
 use rustix::fs::fstat;
 
+use crate::contents::ImageError;
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::splitfd::{ExternalFile, FileConsumer, SplitFdError, Writer};
 use crate::tar::{Header, Member};
 
@@ -34,7 +35,7 @@ impl<W: Write, F: FileConsumer> SplitSink<W, F> {
         SplitSink { writer: Writer::new(out), files, inline_threshold, split: Split::default(), buffer: Vec::new() }
     }
 
-    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), OutputError> {
         self.buffer.resize(crate::splitfd::PIECE, 0);
         let SplitSink { writer, split, buffer, .. } = self;
         contents.read(buffer, |piece| {
@@ -43,7 +44,7 @@ impl<W: Write, F: FileConsumer> SplitSink<W, F> {
         })
     }
 
-    fn external(&mut self, name: &[u8], contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    fn external(&mut self, name: &[u8], contents: &OpenContents<'_>) -> Result<(), OutputError> {
         let (number, size) = (self.split.external_files, contents.size());
         check_size(contents)?;
         self.files.take(ExternalFile { number, name, size, fd: std::os::fd::AsFd::as_fd(contents) })?;
@@ -55,7 +56,7 @@ impl<W: Write, F: FileConsumer> SplitSink<W, F> {
 }
 
 /// Looks at the size once more: since the file was opened, others before it were passed on.
-pub(crate) fn check_size(contents: &OpenContents<'_>) -> Result<(), SinkError> {
+pub(crate) fn check_size(contents: &OpenContents<'_>) -> Result<(), ImageError> {
     // A file that cannot be looked at is reported by whoever reads it.
     let now = fstat(contents).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     match now.filter(|&now| now != contents.size()) {
@@ -66,13 +67,14 @@ pub(crate) fn check_size(contents: &OpenContents<'_>) -> Result<(), SinkError> {
 
 impl<W: Write, F: FileConsumer> EntrySink for SplitSink<W, F> {
     type Output = Split;
+    type Error = OutputError;
     const EXACT: bool = true;
 
     fn wants(&self, _: &Header) -> ContentNeed {
         ContentNeed::File
     }
 
-    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.trailer(raw)?;
         match contents {
             None => Ok(()),
@@ -81,13 +83,13 @@ impl<W: Write, F: FileConsumer> EntrySink for SplitSink<W, F> {
         }
     }
 
-    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), OutputError> {
         self.writer.inline(raw)?;
         self.split.inline_bytes += raw.len() as u64;
         Ok(())
     }
 
-    fn finish(self) -> Result<Split, SinkError> {
+    fn finish(self) -> Result<Split, OutputError> {
         self.writer.finish()?;
         Ok(self.split)
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::SinkError;
+use super::OutputError;
 use super::digest::{BUFFER, Hasher};
 use crate::base::digest::Digest;
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
@@ -31,7 +31,7 @@ impl<W: Write> TarSink<W> {
         TarSink { out, hasher: hash.then(Hasher::start), buffer: vec![0; BUFFER], used: 0, written: 0 }
     }
 
-    fn append(&mut self, mut bytes: &[u8]) -> Result<(), SinkError> {
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), OutputError> {
         while !bytes.is_empty() {
             let space = self.space()?;
             let length = bytes.len().min(space.len());
@@ -46,16 +46,16 @@ impl<W: Write> TarSink<W> {
     }
 
     /// Room in the buffer, never none.
-    fn space(&mut self) -> Result<&mut [u8], SinkError> {
+    fn space(&mut self) -> Result<&mut [u8], OutputError> {
         if self.used == self.buffer.len() {
             self.flush()?;
         }
         Ok(self.buffer.get_mut(self.used..).unwrap_or_default())
     }
 
-    fn flush(&mut self) -> Result<(), SinkError> {
+    fn flush(&mut self) -> Result<(), OutputError> {
         let full = self.buffer.get(..self.used).unwrap_or_default();
-        self.out.write_all(full).map_err(SinkError::Write)?;
+        self.out.write_all(full).map_err(OutputError::Write)?;
         self.written += self.used as u64;
         if let Some(hasher) = &mut self.hasher {
             self.buffer = hasher.exchange((std::mem::take(&mut self.buffer), self.used))?;
@@ -67,13 +67,14 @@ impl<W: Write> TarSink<W> {
 
 impl<W: Write> EntrySink for TarSink<W> {
     type Output = Written<W>;
+    type Error = OutputError;
     const EXACT: bool = true;
 
     fn wants(&self, _: &Header) -> ContentNeed {
         ContentNeed::File
     }
 
-    fn member(&mut self, raw: &[u8], _: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, raw: &[u8], _: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.append(raw)?;
         let Some(contents) = contents else { return Ok(()) };
         let mut reader = contents.reader();
@@ -85,13 +86,13 @@ impl<W: Write> EntrySink for TarSink<W> {
         }
     }
 
-    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), OutputError> {
         self.append(raw)
     }
 
-    fn finish(mut self) -> Result<Written<W>, SinkError> {
+    fn finish(mut self) -> Result<Written<W>, OutputError> {
         self.flush()?;
-        self.out.flush().map_err(SinkError::Write)?;
+        self.out.flush().map_err(OutputError::Write)?;
         let digest = self.hasher.map(Hasher::finish).transpose()?;
         Ok(Written { out: self.out, size: self.written, digest })
     }

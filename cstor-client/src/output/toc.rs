@@ -16,8 +16,7 @@ use crate::base::account::Account;
 use crate::base::digest::Digest;
 use crate::contents::flow::OpenContents;
 use crate::contents::visit::visit;
-use crate::error::Error;
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::store::chain::Chain;
 use crate::tar::{Header, Kind, Time, Xattr};
 use crate::tree::{FinalTree, InodeKind, TreeEntry, is_marker};
@@ -110,8 +109,8 @@ impl Toc {
     /// Collects rows, charging them to an account.
     pub(crate) fn collect(
         account: &Account,
-        rows: impl FnOnce(TakeRow<'_>) -> Result<(), Error>,
-    ) -> Result<Toc, Error> {
+        rows: impl FnOnce(TakeRow<'_>) -> Result<(), OutputError>,
+    ) -> Result<Toc, OutputError> {
         let (mut toc, mut charge) = (Toc { version: VERSION, entries: Vec::new() }, account.charge());
         rows(&mut |row| {
             charge.add(row.size_in_memory())?;
@@ -123,10 +122,10 @@ impl Toc {
 }
 
 /// Takes one row after the other.
-pub(crate) type TakeRow<'a> = &'a mut dyn FnMut(TocEntry) -> Result<(), SinkError>;
+pub(crate) type TakeRow<'a> = &'a mut dyn FnMut(TocEntry) -> Result<(), OutputError>;
 
 /// Gives the rows of an image: its files, with their digests if `read` is set, else without opening any.
-pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool, take: TakeRow<'_>) -> Result<(), Error> {
+pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool, take: TakeRow<'_>) -> Result<(), OutputError> {
     // The first names of files that have several.
     let (mut firsts, mut charge): (HashMap<u32, String>, _) = (HashMap::new(), chain.account().charge());
     visit(tree, chain, read, |entry, contents| {
@@ -153,8 +152,8 @@ pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool, take: TakeRow
 pub(crate) fn write(
     out: impl Write,
     pretty: bool,
-    rows: impl FnOnce(TakeRow<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    rows: impl FnOnce(TakeRow<'_>) -> Result<(), OutputError>,
+) -> Result<(), OutputError> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     let mut failed = None;
     let rows = Streamed(RefCell::new(Some((rows, &mut failed))));
@@ -169,7 +168,7 @@ pub(crate) fn write(
         (Some(error), _) => Err(error),
         (None, written) => {
             let end = |()| writeln!(out).and_then(|()| out.flush());
-            Ok(written.map_err(io::Error::from).and_then(end).map_err(SinkError::Write)?)
+            written.map_err(io::Error::from).and_then(end).map_err(OutputError::Write)
         }
     }
 }
@@ -181,9 +180,9 @@ struct Table<R: Serialize> {
 }
 
 /// Rows that are made while they are written, once.
-struct Streamed<'a, F>(RefCell<Option<(F, &'a mut Option<Error>)>>);
+struct Streamed<'a, F>(RefCell<Option<(F, &'a mut Option<OutputError>)>>);
 
-impl<F: FnOnce(TakeRow<'_>) -> Result<(), Error>> Serialize for Streamed<'_, F> {
+impl<F: FnOnce(TakeRow<'_>) -> Result<(), OutputError>> Serialize for Streamed<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
         let Some((rows, failed)) = self.0.take() else { return list.end() };
@@ -191,7 +190,7 @@ impl<F: FnOnce(TakeRow<'_>) -> Result<(), Error>> Serialize for Streamed<'_, F> 
         let made = rows(&mut |row| {
             list.serialize_element(&row).map_err(|error| {
                 unwritten = Some(error);
-                SinkError::Thread
+                OutputError::Thread
             })
         });
         match (unwritten, made) {
@@ -282,7 +281,7 @@ impl TocEntry {
         self.xattrs = xattrs.iter().map(|xattr| (text(&xattr.name), STANDARD.encode(&xattr.value))).collect();
     }
 
-    pub(crate) fn set_digest(&mut self, contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    pub(crate) fn set_digest(&mut self, contents: &OpenContents<'_>) -> Result<(), OutputError> {
         let digest = contents.digest()?;
         (self.digest, self.chunk_digest) = (Some(digest), Some(digest));
         Ok(())

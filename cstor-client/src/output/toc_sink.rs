@@ -1,6 +1,6 @@
 //! The table of contents of a layer, whiteouts and all, without opening a file unless digests are wanted.
 
-use super::SinkError;
+use super::OutputError;
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::output::toc::{TakeRow, TocEntry};
 use crate::tar::{Header, Member};
@@ -21,13 +21,14 @@ impl<'a> TocSink<'a> {
 
 impl EntrySink for TocSink<'_> {
     type Output = ();
+    type Error = OutputError;
     const EXACT: bool = false;
 
     fn wants(&self, _: &Header) -> ContentNeed {
         if self.digests { ContentNeed::File } else { ContentNeed::Nothing }
     }
 
-    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.offset += raw.len() as u64;
         let mut row = TocEntry::of_header(&member.header);
         if let Some(content) = member.content {
@@ -44,11 +45,11 @@ impl EntrySink for TocSink<'_> {
         (self.take)(row)
     }
 
-    fn trailer(&mut self, _: &[u8]) -> Result<(), SinkError> {
+    fn trailer(&mut self, _: &[u8]) -> Result<(), OutputError> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), SinkError> {
+    fn finish(self) -> Result<(), OutputError> {
         Ok(())
     }
 }

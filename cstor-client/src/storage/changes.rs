@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::access::Escalating;
 use crate::base::account::Charge;
 use crate::base::path::{join, split};
+use crate::contents::ImageError;
 use crate::contents::entries;
 use crate::contents::merged::{self, Merging};
-use crate::error::Error;
 use crate::store::chain::Chain;
 use crate::tar::{Header, Kind, Member};
 use crate::tree::{FinalTree, Inode, Meaning, classify};
@@ -38,7 +38,7 @@ pub enum ChangeKind {
 }
 
 /// The changes that the top layer of a chain makes.
-pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, Error> {
+pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, ImageError> {
     let top = chain.layers().len().saturating_sub(1);
     let mut source = Escalating::new(chain.shared());
     let merging = Merging { keep: &|_| false, progress: &mut |_, _| {} };
@@ -54,13 +54,13 @@ pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, Error> {
 }
 
 /// `headers` are of a layer that was read from its directory: names are clean, and each comes once.
-fn compare(below: &FinalTree, headers: &[Header], charge: &mut Charge) -> Result<Vec<Change>, Error> {
+fn compare(below: &FinalTree, headers: &[Header], charge: &mut Charge) -> Result<Vec<Change>, ImageError> {
     let own: BTreeSet<&[u8]> = headers.iter().map(|header| header.path.as_slice()).collect();
     // overlayfs marks the highest one alone; what lies below a new directory is new as well.
     let mut opaque: BTreeSet<&[u8]> = BTreeSet::new();
     let mut changes = BTreeMap::new();
     // Paths of what is not in the layer, which can be long and very many.
-    let mut gone_in = |dir: &[u8], changes: &mut BTreeMap<Vec<u8>, ChangeKind>| -> Result<(), Error> {
+    let mut gone_in = |dir: &[u8], changes: &mut BTreeMap<Vec<u8>, ChangeKind>| -> Result<(), ImageError> {
         for path in below.names(dir).map(|name| join(dir, name)).filter(|path| !own.contains(&**path)) {
             charge.add(size_of::<Change>() + path.len())?;
             changes.insert(path, ChangeKind::Deleted);

@@ -13,7 +13,8 @@ use super::changes::{self, Change};
 use super::rootfs;
 use crate::base::digest::ImageId;
 use crate::base::kind::ErrorKind;
-use crate::error::Error;
+use crate::contents::ImageError;
+use crate::output::OutputError;
 use crate::output::toc::Toc;
 use crate::storage::Layer;
 use crate::store::chain::Chain;
@@ -69,28 +70,28 @@ impl Container {
     }
 
     /// The files that it sees; none is opened.
-    pub fn tree(&self) -> Result<FinalTree, Error> {
+    pub fn tree(&self) -> Result<FinalTree, ImageError> {
         rootfs::tree(self.open_chain()?)
     }
 
     /// Its table of contents, with the digests of their contents if `digests` is set, else without opening any.
-    pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
+    pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
         rootfs::toc(self.open_chain()?, digests)
     }
 
     /// Writes the same as JSON, row by row: it is never in memory as a whole.
-    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), Error> {
+    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), OutputError> {
         rootfs::write_toc(self.open_chain()?, digests, pretty, out)
     }
 
     /// Writes the files that it sees as one tar, as [`crate::Image::export`] does. Nothing in its own layer can be
     /// held against a checksum.
-    pub fn export(&self, out: impl Write) -> Result<u64, Error> {
+    pub fn export(&self, out: impl Write) -> Result<u64, OutputError> {
         rootfs::export(self.open_chain()?, out)
     }
 
     /// What it has added, changed and deleted since it was made, in the order of the paths.
-    pub fn changes(&self) -> Result<Vec<Change>, Error> {
+    pub fn changes(&self) -> Result<Vec<Change>, ImageError> {
         changes::of(self.open_chain()?)
     }
 

@@ -10,7 +10,8 @@ use super::{Config, Manifest};
 use crate::base::digest::{Digest, ImageId};
 use crate::base::interrupt::Interrupt;
 use crate::base::kind::ErrorKind;
-use crate::error::Error;
+use crate::contents::ImageError;
+use crate::output::OutputError;
 use crate::output::toc::Toc;
 use crate::storage::Layer;
 use crate::store::chain::Chain;
@@ -79,24 +80,24 @@ impl Image {
     }
 
     /// The files that a container of it would see, from the headers alone: no file is opened.
-    pub fn tree(&self) -> Result<FinalTree, Error> {
+    pub fn tree(&self) -> Result<FinalTree, ImageError> {
         rootfs::tree(self.open_chain()?)
     }
 
     /// Its table of contents: the files that a container of it would see. With the digests of their contents
     /// if `digests` is set, else without opening any.
-    pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
+    pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
         rootfs::toc(self.open_chain()?, digests)
     }
 
     /// Writes the same as JSON, row by row: it is never in memory as a whole.
-    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), Error> {
+    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), OutputError> {
         rootfs::write_toc(self.open_chain()?, digests, pretty, out)
     }
 
     /// Writes its merged files as one tar: sorted, in PAX format, the same bytes for the same image. Every
     /// file is held against its checksum; what was written before an error is not the image.
-    pub fn export(&self, out: impl Write) -> Result<u64, Error> {
+    pub fn export(&self, out: impl Write) -> Result<u64, OutputError> {
         rootfs::export(self.open_chain()?, out)
     }
 

@@ -12,12 +12,11 @@ use crate::access::{Escalating, FileSource};
 use crate::base::digest::Digest;
 use crate::contents::entries::{self, Entries};
 use crate::contents::flow::{self, EntrySink};
-use crate::contents::{ContentProblem, ReadError, ReadProblem};
-use crate::error::Error;
+use crate::contents::{ContentProblem, ImageError, ReadError, ReadProblem};
 use crate::output::splitdirfd::DirSink;
 use crate::output::splitfd::{Split, SplitSink};
 use crate::output::toc::{self, Toc};
-use crate::output::{CheckSink, Level, SinkError, TarSink, TocSink, UncheckedTarSink};
+use crate::output::{CheckSink, Level, OutputError, TarSink, TocSink, UncheckedTarSink};
 use crate::splitfd::FileConsumer;
 use crate::storage::Storage;
 use crate::store::chain::Chain;
@@ -86,7 +85,7 @@ impl Layer {
     }
 
     /// Its members in the order of its tar, and last what follows them. No file of its contents is opened.
-    pub fn entries(&self) -> Result<Entries, Error> {
+    pub fn entries(&self) -> Result<Entries, ImageError> {
         let mut chain = self.open_alone()?;
         let mut source = Escalating::new(&self.shared);
         entries::open_entries(&mut chain, 0, &mut source)
@@ -107,7 +106,7 @@ impl Layer {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn export(&self, out: impl Write, verify: Verify) -> Result<u64, Error> {
+    pub fn export(&self, out: impl Write, verify: Verify) -> Result<u64, OutputError> {
         let hash = verify == Verify::Digest && self.record.diff_digest.is_some();
         let written = self.pump(TarSink::new(out, hash))?;
         self.check_digest(written.digest)?;
@@ -116,12 +115,12 @@ impl Layer {
 
     /// Its table of contents, whiteouts and all; with the digests of files if `digests` is set, else without
     /// opening any.
-    pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
+    pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
         Toc::collect(&self.shared.account()?, |take| self.pump(TocSink::new(digests, take)))
     }
 
     /// Writes the same as JSON, row by row, with or without whiteouts: it is never in memory as a whole.
-    pub fn write_toc(&self, out: impl Write, digests: bool, whiteouts: bool, pretty: bool) -> Result<(), Error> {
+    pub fn write_toc(&self, out: impl Write, digests: bool, whiteouts: bool, pretty: bool) -> Result<(), OutputError> {
         toc::write(out, pretty, |take| {
             self.pump(TocSink::new(digests, &mut |row| {
                 if whiteouts || !row.is_whiteout() { take(row) } else { Ok(()) }
@@ -130,10 +129,10 @@ impl Layer {
     }
 
     /// Looks for damage and says everything it finds; an error is what kept it from looking further.
-    pub fn verify(&self, level: Level) -> Result<Vec<ReadError>, Error> {
+    pub fn verify(&self, level: Level) -> Result<Vec<ReadError>, OutputError> {
         let checked = match self.pump(CheckSink::new(level)) {
             // Damage of the description itself: nothing behind it can be understood.
-            Err(Error::Read(error)) => return Ok(vec![error]),
+            Err(OutputError::Image(ImageError::Read(error))) => return Ok(vec![error]),
             checked => checked?,
         };
         let mut findings = checked.findings;
@@ -152,7 +151,7 @@ impl Layer {
 
     /// Writes its tar without looking at the contents: the kernel moves them, and no checksum is held
     /// against anything but the size of each file.
-    pub fn export_unchecked(&self, out: impl Write + AsFd) -> Result<u64, Error> {
+    pub fn export_unchecked(&self, out: impl Write + AsFd) -> Result<u64, OutputError> {
         self.pump(UncheckedTarSink::new(out))
     }
 
@@ -166,8 +165,8 @@ impl Layer {
         out: impl Write,
         files: impl FileConsumer,
         inline_threshold: u64,
-    ) -> Result<Split, Error> {
-        self.pump(SplitSink::new(out, files, inline_threshold)).map_err(plain)
+    ) -> Result<Split, OutputError> {
+        self.pump(SplitSink::new(out, files, inline_threshold))
     }
 
     /// Writes its tar as a splitdirfdstream with one directory, the layer's `diff`.
@@ -175,18 +174,18 @@ impl Layer {
     /// Files below `inline_threshold` bytes stand in the stream, and so do those that the receiver would not
     /// find: it follows no symlink, and takes names in UTF-8 alone. Whether it may read the others is for the
     /// caller to know.
-    pub fn splitdirfdstream(&self, out: impl Write, inline_threshold: u64) -> Result<Split, Error> {
-        self.pump(DirSink::new(out, inline_threshold)).map_err(plain)
+    pub fn splitdirfdstream(&self, out: impl Write, inline_threshold: u64) -> Result<Split, OutputError> {
+        self.pump(DirSink::new(out, inline_threshold))
     }
 
     /// Passes its entries to a sink.
-    pub(crate) fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, Error> {
-        let mut chain = self.open_alone()?;
+    pub(crate) fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, S::Error> {
+        let mut chain = self.open_alone().map_err(ImageError::from)?;
         let mut source = Escalating::new(&self.shared);
         let entries = entries::open_entries(&mut chain, 0, &mut source)?;
         match chain.layers().first() {
             Some(layer) => flow::pump(entries, (&chain, layer), &mut source, sink),
-            None => Err(StoreError::Vanished { layer: self.record.id }.into()),
+            None => Err(ImageError::from(StoreError::Vanished { layer: self.record.id }).into()),
         }
     }
 
@@ -203,7 +202,7 @@ impl Layer {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn open_file_std(&self, name: impl AsRef<[u8]>) -> Result<File, Error> {
+    pub fn open_file_std(&self, name: impl AsRef<[u8]>) -> Result<File, ImageError> {
         let chain = self.open_alone()?;
         let error = |problem| ReadError { layer: self.record.id, name: Some(name.as_ref().to_vec()), problem };
         let path = RelPath::clean(name.as_ref()).map_err(|invalid| error(ReadProblem::Name(invalid)))?;
@@ -224,14 +223,6 @@ impl Layer {
 impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Layer").field("id", &self.record.id).finish_non_exhaustive()
-    }
-}
-
-/// The error of the stream itself, not that of the sink it was written by.
-fn plain(error: Error) -> Error {
-    match error {
-        Error::Sink(SinkError::SplitFd(error)) => Error::SplitFd(*error),
-        error => error,
     }
 }
 

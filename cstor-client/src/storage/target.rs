@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::error::Error;
+use crate::contents::ImageError;
+use crate::output::OutputError;
 use crate::output::toc::Toc;
 use crate::storage::Container;
 use crate::storage::Image;
@@ -30,7 +31,7 @@ impl Target {
     }
 
     /// The merged files, from the headers alone.
-    pub fn tree(&self) -> Result<FinalTree, Error> {
+    pub fn tree(&self) -> Result<FinalTree, ImageError> {
         match self {
             Target::Image(image) => image.tree(),
             Target::Container(container) => container.tree(),
@@ -38,7 +39,7 @@ impl Target {
     }
 
     /// The table of contents of the merged files; see [`Image::toc`].
-    pub fn toc(&self, digests: bool) -> Result<Toc, Error> {
+    pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
         match self {
             Target::Image(image) => image.toc(digests),
             Target::Container(container) => container.toc(digests),
@@ -46,7 +47,7 @@ impl Target {
     }
 
     /// Writes the table of contents of the merged files as JSON; see [`Image::write_toc`].
-    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), Error> {
+    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), OutputError> {
         match self {
             Target::Image(image) => image.write_toc(out, digests, pretty),
             Target::Container(container) => container.write_toc(out, digests, pretty),
@@ -54,7 +55,7 @@ impl Target {
     }
 
     /// Writes the merged files as one tar; see [`Image::export`].
-    pub fn export(&self, out: impl Write) -> Result<u64, Error> {
+    pub fn export(&self, out: impl Write) -> Result<u64, OutputError> {
         match self {
             Target::Image(image) => image.export(out),
             Target::Container(container) => container.export(out),

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cstor_client::error::{ExtractError, StoreError, destination_kind, with_causes};
+use cstor_client::error::{
+    CopyError, ExtractError, ImageError, OutputError, StoreError, destination_kind, with_causes,
+};
 use cstor_client::{Error, ErrorKind, Escaped, LayerId};
 
 use crate::advice::{self, advice};
@@ -82,6 +84,24 @@ impl From<ExtractError> for Failure {
             ExtractError::Hook(source) => Failure::Sandbox(source),
             error => Failure::Library(Box::new(error.into())),
         }
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Failure {
+        Error::from(error).into()
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Failure {
+        Error::from(error).into()
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Failure {
+        Error::from(error).into()
     }
 }
 
@@ -167,7 +187,7 @@ pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
-    matches!(error, Error::Sink(error) if error.is_broken_pipe())
+    matches!(error, Error::Output(error) if error.is_broken_pipe())
 }
 
 /// `<object>: <what is wrong>: <what to do>`, where what is wrong ends with the innermost cause, and with the images

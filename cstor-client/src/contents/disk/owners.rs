@@ -9,7 +9,7 @@ use rustix::process::{getegid, geteuid};
 use super::DiskError;
 use crate::access::helper::SourceError;
 use crate::access::helper::subids::{self, Ids, Range};
-use crate::error::Error;
+use crate::contents::ImageError;
 use crate::store::{IdMap, IdMaps, LayerRecord, Shared};
 
 /// Both maps, for users and for groups.
@@ -28,7 +28,7 @@ struct Maps {
 }
 
 impl Owners {
-    pub(super) fn of(shared: &Shared, layer: &LayerRecord) -> Result<Owners, Error> {
+    pub(super) fn of(shared: &Shared, layer: &LayerRecord) -> Result<Owners, ImageError> {
         let namespace = |own: u32, ids: Ids| -> Result<Option<Vec<IdMap>>, SourceError> {
             // Root is in the namespace of its own stores: the first one, or podman's.
             if geteuid().is_root() { Ok(None) } else { Ok(Some(as_podman_maps(own, &subids::own(ids)?))) }

@@ -21,8 +21,8 @@ use crate::base::descriptors::descriptor_limit;
 use crate::base::host_xattrs::belongs_to_driver;
 use crate::base::interrupt::Interrupt;
 use crate::base::path::{join, split};
+use crate::contents::ImageError;
 use crate::contents::{ReadError, ReadProblem};
-use crate::error::Error;
 use crate::store::chain::{Chain, ChainLayer, ContentsDir};
 use crate::tar::{Content, Header, Kind, Member, Time, Xattr};
 use crate::tree::is_marker;
@@ -38,8 +38,8 @@ pub(crate) fn walk(
     chain: &Chain,
     layer: &ChainLayer,
     source: &mut Escalating,
-    take: &mut dyn FnMut(Member) -> Result<(), Error>,
-) -> Result<(), Error> {
+    take: &mut dyn FnMut(Member) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
     let error = |problem: DiskError| ReadError { layer: layer.record.id, name: None, problem: problem.into() };
     let Some((dir, others)) = layer.dirs.split_first() else { return Ok(()) };
     for other in others {
@@ -69,7 +69,7 @@ struct Walk<'a> {
     layer: &'a ChainLayer,
     dir: &'a ContentsDir,
     source: &'a mut Escalating,
-    take: &'a mut dyn FnMut(Member) -> Result<(), Error>,
+    take: &'a mut dyn FnMut(Member) -> Result<(), ImageError>,
     owners: Owners,
     marks: Marks,
     /// The attribute that metadata is in, if it is: the layer's own directory tells.
@@ -96,7 +96,7 @@ impl Pending {
 }
 
 impl Walk<'_> {
-    fn top(&mut self) -> Result<(), Error> {
+    fn top(&mut self) -> Result<(), ImageError> {
         let root = self.list(None)?;
         let names = self.attributes.names(&root).map_err(|errno| self.metadata(ROOT, "attributes", errno))?;
         // A store has `force_mask` only with a mount program (overlay.go, `Init`); elsewhere a container's root can have
@@ -128,7 +128,7 @@ impl Walk<'_> {
     }
 
     /// Takes the next names, all of one directory, which are looked at together.
-    fn siblings(&mut self, pending: &mut Vec<Pending>, most: usize) -> Result<Vec<RelPath>, Error> {
+    fn siblings(&mut self, pending: &mut Vec<Pending>, most: usize) -> Result<Vec<RelPath>, ImageError> {
         let mut siblings = Vec::new();
         let mut of: Option<Rc<[u8]>> = None;
         while siblings.len() < most
@@ -147,14 +147,14 @@ impl Walk<'_> {
         Ok(siblings)
     }
 
-    fn list(&mut self, name: Option<&RelPath>) -> Result<OwnedFd, Error> {
+    fn list(&mut self, name: Option<&RelPath>) -> Result<OwnedFd, ImageError> {
         let listed = self.source.list(self.dir, name)?;
         let path = name.map_or(ROOT, RelPath::as_bytes);
         Ok(listed.map_err(|refusal| self.error(path, DiskError::List(refusal)))?)
     }
 
     /// Appends the names in a directory, the last one first.
-    fn below(&mut self, listed: OwnedFd, path: &[u8], pending: &mut Vec<Pending>) -> Result<(), Error> {
+    fn below(&mut self, listed: OwnedFd, path: &[u8], pending: &mut Vec<Pending>) -> Result<(), ImageError> {
         let dir: Rc<[u8]> = path.into();
         let first = pending.len();
         for entry in Dir::new(listed).map_err(|errno| self.metadata(path, "names", errno))? {
@@ -174,7 +174,7 @@ impl Walk<'_> {
     }
 
     /// Adds what a tar would have for one file; whether it is a directory to go into.
-    fn member(&mut self, path: &[u8], at: Option<&RelPath>, seen: &OwnedFd) -> Result<bool, Error> {
+    fn member(&mut self, path: &[u8], at: Option<&RelPath>, seen: &OwnedFd) -> Result<bool, ImageError> {
         let stat = fstat(seen).map_err(|errno| self.metadata(path, "metadata", errno))?;
         let names = self.attributes.names(seen).map_err(|errno| self.metadata(path, "attributes", errno))?;
         let (file_type, (parent, last)) = (FileType::from_raw_mode(stat.st_mode), split(path));
@@ -244,7 +244,7 @@ impl Walk<'_> {
         seen: &OwnedFd,
         stat: &Stat,
         overridden: Option<Overridden>,
-    ) -> Result<Option<Kind>, Error> {
+    ) -> Result<Option<Kind>, ImageError> {
         let device = (major(stat.st_rdev), minor(stat.st_rdev));
         Ok(Some(match (overridden.and_then(|overridden| overridden.kind), FileType::from_raw_mode(stat.st_mode)) {
             (Some(StoodFor::Fifo), _) | (None, FileType::Fifo) => Kind::Fifo,
@@ -269,7 +269,7 @@ impl Walk<'_> {
     }
 
     /// The name under which a file was met before; none the first time.
-    fn first_name(&mut self, path: &[u8], stat: &Stat) -> Result<Option<Vec<u8>>, Error> {
+    fn first_name(&mut self, path: &[u8], stat: &Stat) -> Result<Option<Vec<u8>>, ImageError> {
         if stat.st_nlink < 2 {
             return Ok(None);
         }
@@ -282,7 +282,7 @@ impl Walk<'_> {
         Ok(first)
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+    fn charge(&mut self, bytes: usize) -> Result<(), ImageError> {
         let charged = self.charge.add(bytes);
         Ok(charged.map_err(|limit| self.error(b"", DiskError::Memory(limit)))?)
     }
@@ -294,7 +294,7 @@ impl Walk<'_> {
         seen: &OwnedFd,
         names: &[Vec<u8>],
         is_dir: bool,
-    ) -> Result<Option<Overridden>, Error> {
+    ) -> Result<Option<Overridden>, ImageError> {
         let Some(name) = self.masked.filter(|name| names.iter().any(|own| own == name)) else { return Ok(None) };
         let value = self.value(path, at, seen, name)?;
         let parsed = Overridden::parse(&value, is_dir).ok_or_else(|| self.error(path, DiskError::Override(name)))?;
@@ -307,7 +307,7 @@ impl Walk<'_> {
         at: Option<&RelPath>,
         seen: &OwnedFd,
         names: &[Vec<u8>],
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, ImageError> {
         let marks = self.marks;
         for name in names.iter().filter(|name| marks.may_be_opaque(name)) {
             if self.value(path, at, seen, name)? == b"y" {
@@ -324,7 +324,7 @@ impl Walk<'_> {
         at: Option<&RelPath>,
         seen: &OwnedFd,
         names: &[Vec<u8>],
-    ) -> Result<Vec<Xattr>, Error> {
+    ) -> Result<Vec<Xattr>, ImageError> {
         let mut carried = Vec::new();
         // The names are few, but there can be 64 KiB to each.
         let mut charge = self.charge.account().charge();
@@ -345,7 +345,7 @@ impl Walk<'_> {
     }
 
     /// The value of an attribute, read by the helper where this process may not.
-    fn value(&mut self, path: &[u8], at: Option<&RelPath>, seen: &OwnedFd, name: &[u8]) -> Result<Vec<u8>, Error> {
+    fn value(&mut self, path: &[u8], at: Option<&RelPath>, seen: &OwnedFd, name: &[u8]) -> Result<Vec<u8>, ImageError> {
         let value = match (self.attributes.value(seen, name), name.strip_prefix(b"user.")) {
             (Err(Refusal::Denied), Some(key)) => self.source.user_xattr(self.dir, at, key)?,
             (value, _) => value,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::base::kind::ErrorKind;
-use crate::error::{Error, StoreError, with_causes};
+use crate::error::{Error, ImageError, OutputError, StoreError, with_causes};
 use crate::jsonrpc::shapes::FailureData;
 use crate::jsonrpc::wire::WireError;
 
@@ -58,6 +58,18 @@ impl From<Failure> for Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Stop {
         Stop::Refused(Failure::of(&error))
+    }
+}
+
+impl From<ImageError> for Stop {
+    fn from(error: ImageError) -> Stop {
+        Error::from(error).into()
+    }
+}
+
+impl From<OutputError> for Stop {
+    fn from(error: OutputError) -> Stop {
+        Error::from(error).into()
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::output::splitfd::check_size;
 use crate::splitfd::SplitFdError;
 use crate::splitfd::Writer;
@@ -28,7 +28,7 @@ impl<W: Write> HeaderSink<W> {
         HeaderSink { writer: Writer::new(out), files: Vec::new(), padding: 0 }
     }
 
-    fn external(&mut self, name: &[u8], contents: &OpenContents<'_>) -> Result<(), SinkError> {
+    fn external(&mut self, name: &[u8], contents: &OpenContents<'_>) -> Result<(), OutputError> {
         check_size(contents)?;
         let too_many = SplitFdError::TooManyFiles { limit: u32::MAX as usize };
         let number = u32::try_from(self.files.len()).map_err(|_| too_many)?;
@@ -40,13 +40,14 @@ impl<W: Write> HeaderSink<W> {
 
 impl<W: Write> EntrySink for HeaderSink<W> {
     type Output = (W, Vec<OwnedFd>);
+    type Error = OutputError;
     const EXACT: bool = true;
 
     fn wants(&self, _: &Header) -> ContentNeed {
         ContentNeed::File
     }
 
-    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         let padding = std::mem::take(&mut self.padding);
         self.writer.inline(raw.get(padding..).unwrap_or_default())?;
         self.writer.end_chunk()?;
@@ -57,11 +58,11 @@ impl<W: Write> EntrySink for HeaderSink<W> {
         Ok(())
     }
 
-    fn trailer(&mut self, _: &[u8]) -> Result<(), SinkError> {
+    fn trailer(&mut self, _: &[u8]) -> Result<(), OutputError> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(W, Vec<OwnedFd>), SinkError> {
+    fn finish(self) -> Result<(W, Vec<OwnedFd>), OutputError> {
         Ok((self.writer.finish()?, self.files))
     }
 }

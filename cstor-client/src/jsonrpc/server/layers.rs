@@ -16,7 +16,7 @@ use crate::base::digest::Digest;
 use crate::error::Error;
 use crate::jsonrpc::shapes::{HeaderStream, LayerOf, MetaOf, StreamSize, Success, Typed, WholeStream};
 use crate::jsonrpc::wire::Id;
-use crate::output::SinkError;
+use crate::output::OutputError;
 use crate::splitfd::SplitFdError;
 use crate::splitfd::{Collect, DEFAULT_INLINE_THRESHOLD, MEDIA_TYPE};
 #[cfg(feature = "zstd")]
@@ -56,13 +56,8 @@ impl<'s> Session<'s> {
 
     pub(super) fn get_layer_tar_split(&mut self, id: &Id, asked: &LayerOf) -> Result<(), Stop> {
         let layer = self.layer_of(asked)?;
-        let mut broken = None;
-        let sent = layer.pump(Notify::new(&layer, asked.contents, &mut self.connection, &mut broken));
-        match (sent, broken) {
-            (_, Some(error)) => Err(Stop::Broken(error)),
-            (Err(error), None) => Err(error.into()),
-            (Ok(()), None) => self.reply(id, &Success { success: true }, &[]),
-        }
+        layer.pump(Notify::new(&layer, asked.contents, &mut self.connection))?;
+        self.reply(id, &Success { success: true }, &[])
     }
 
     pub(super) fn get_meta(&mut self, id: &Id, asked: &MetaOf) -> Result<(), Stop> {
@@ -163,9 +158,9 @@ fn with_stream<'f>(stream: &'f File, files: &'f [OwnedFd]) -> Vec<BorrowedFd<'f>
 }
 
 /// An output that is too large is a limit of this server, not a full disk.
-fn failed(error: Error) -> Stop {
+fn failed(error: OutputError) -> Stop {
     match error {
-        Error::SplitFd(SplitFdError::Write(error)) | Error::Sink(SinkError::Write(error)) => unwritten(error),
+        OutputError::SplitFd(SplitFdError::Write(error)) | OutputError::Write(error) => unwritten(error),
         error => error.into(),
     }
 }

@@ -4,18 +4,17 @@
 //! the server, and neither end needs more descriptors for a large layer than for a small one.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::AsFd;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
+use super::failure::Stop;
 use crate::base::digest::Digest;
 use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
 use crate::jsonrpc::shapes::{End, FdValue, FileOf, Segment, Start};
-use crate::jsonrpc::wire::{Connection, Notification, WireError};
-use crate::output::SinkError;
+use crate::jsonrpc::wire::{Connection, Notification};
 use crate::output::splitfd::check_size;
 use crate::storage::Layer;
 use crate::tar::{Header, Member};
@@ -30,8 +29,6 @@ pub(super) struct Notify<'c> {
     /// What the store says the tar is.
     diff_id: Option<Digest>,
     diff_size: Option<u64>,
-    /// Why the connection is of no use any more, if it is not.
-    broken: &'c mut Option<WireError>,
     started: bool,
     /// Header bytes that were not sent yet.
     segment: Vec<u8>,
@@ -39,45 +36,32 @@ pub(super) struct Notify<'c> {
 }
 
 impl<'c> Notify<'c> {
-    /// With descriptors beside the files if `contents` is set. Where the peer cannot be sent to, `broken` says why.
-    pub(super) fn new(
-        layer: &Layer,
-        contents: bool,
-        connection: &'c mut Connection,
-        broken: &'c mut Option<WireError>,
-    ) -> Notify<'c> {
+    /// With descriptors beside the files if `contents` is set.
+    pub(super) fn new(layer: &Layer, contents: bool, connection: &'c mut Connection) -> Notify<'c> {
         let (diff_id, diff_size) = (layer.diff_id(), layer.diff_size());
-        Notify { connection, contents, diff_id, diff_size, broken, started: false, segment: Vec::new(), files: 0 }
+        Notify { connection, contents, diff_id, diff_size, started: false, segment: Vec::new(), files: 0 }
     }
 
-    fn send(
-        &mut self,
-        method: &str,
-        params: &impl Serialize,
-        file: Option<&OpenContents<'_>>,
-    ) -> Result<(), SinkError> {
+    fn send(&mut self, method: &str, params: &impl Serialize, file: Option<&OpenContents<'_>>) -> Result<(), Stop> {
         let files: Vec<_> = file.iter().map(|file| file.as_fd()).collect();
-        self.connection.send(&Notification::new(method, params, files.len()), &files).map_err(|error| {
-            *self.broken = Some(error);
-            SinkError::Write(io::ErrorKind::BrokenPipe.into())
-        })
+        Ok(self.connection.send(&Notification::new(method, params, files.len()), &files)?)
     }
 
     /// The first notification goes out when the layer's description could be read.
-    fn start(&mut self) -> Result<(), SinkError> {
+    fn start(&mut self) -> Result<(), Stop> {
         if !std::mem::replace(&mut self.started, true) {
             self.send("layer.start", &Start { digest: self.diff_id, uncompressed_size: self.diff_size }, None)?;
         }
         Ok(())
     }
 
-    fn append(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+    fn append(&mut self, raw: &[u8]) -> Result<(), Stop> {
         self.start()?;
         self.segment.extend_from_slice(raw);
         if self.segment.len() >= MAX_SEGMENT { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), SinkError> {
+    fn flush(&mut self) -> Result<(), Stop> {
         let segment = std::mem::take(&mut self.segment);
         for piece in segment.chunks(MAX_SEGMENT) {
             self.send("layer.segment", &Segment { data: STANDARD.encode(piece) }, None)?;
@@ -88,13 +72,14 @@ impl<'c> Notify<'c> {
 
 impl EntrySink for Notify<'_> {
     type Output = ();
+    type Error = Stop;
     const EXACT: bool = true;
 
     fn wants(&self, _: &Header) -> ContentNeed {
         if self.contents { ContentNeed::File } else { ContentNeed::Nothing }
     }
 
-    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), SinkError> {
+    fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), Stop> {
         self.append(raw)?;
         let Some(content) = member.content else { return Ok(()) };
         self.flush()?;
@@ -116,11 +101,11 @@ impl EntrySink for Notify<'_> {
         self.send("layer.file", &file, contents)
     }
 
-    fn trailer(&mut self, raw: &[u8]) -> Result<(), SinkError> {
+    fn trailer(&mut self, raw: &[u8]) -> Result<(), Stop> {
         self.append(raw)
     }
 
-    fn finish(mut self) -> Result<(), SinkError> {
+    fn finish(mut self) -> Result<(), Stop> {
         self.start()?;
         self.flush()?;
         self.send("layer.end", &End { checksum: self.diff_id, files_sent: Some(self.files) }, None)

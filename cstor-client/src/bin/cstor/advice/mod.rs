@@ -11,7 +11,7 @@ mod tests;
 
 use std::io;
 
-use cstor_client::error::SinkError;
+use cstor_client::error::OutputError;
 use cstor_client::{Error, ErrorKind};
 use rustix::io::Errno;
 
@@ -28,12 +28,12 @@ pub(crate) fn advice(error: &Error) -> &'static str {
 /// What suits this error better than what its class says.
 fn own(error: &Error) -> Option<&'static str> {
     match error {
-        Error::Memory(_) | Error::Sink(SinkError::Memory(_)) => Some(MEMORY),
+        Error::Memory(_) => Some(MEMORY),
         Error::Store(error) => store::store(error),
-        Error::Read(error) | Error::Sink(SinkError::Read(error)) => store::read(error),
+        Error::Read(error) => store::read(error),
         Error::Merge(error) => store::merge(error),
         Error::Source(error) => helper::helper(error),
-        Error::Sink(SinkError::Write(error)) => Some(destination(error)),
+        Error::Output(OutputError::Write(error)) => Some(destination(error)),
         Error::Extract(error) => output::extract(error),
         Error::Copy(error) => output::copy(error),
         Error::SplitFd(error) => output::split_fd(error),

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufWriter, Write};
 
+use cstor_client::error::{OutputError, SplitFdError};
 #[cfg(feature = "zstd")]
 use cstor_client::splitfdstream::Compressor;
 use cstor_client::splitfdstream::{ExternalFile, Split};
 use cstor_client::temporary::publish_all;
-use cstor_client::{Error, Escaped, Layer, error::SplitFdError};
+use cstor_client::{Escaped, Layer};
 
 use super::{keep_stores_from, open_store};
 use crate::args::{SplitFd, Store};
@@ -40,7 +41,7 @@ pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
 }
 
 /// Writes the stream, and a line for each file; nothing is kept open.
-fn write(layer: &Layer, args: &SplitFd, mut out: impl Write, lines: &mut impl Write) -> Result<Split, Error> {
+fn write(layer: &Layer, args: &SplitFd, mut out: impl Write, lines: &mut impl Write) -> Result<Split, OutputError> {
     let describe = |file: ExternalFile<'_>| {
         writeln!(lines, "{}\t{}\t{}", file.number, file.size, Escaped(file.name)).map_err(SplitFdError::Write)
     };
@@ -54,6 +55,6 @@ fn write(layer: &Layer, args: &SplitFd, mut out: impl Write, lines: &mut impl Wr
     layer.splitfdstream(&mut out, describe, args.inline_threshold)
 }
 
-fn unwritten(error: io::Error) -> Error {
-    SplitFdError::Write(error).into()
+fn unwritten(error: io::Error) -> OutputError {
+    OutputError::Write(error)
 }

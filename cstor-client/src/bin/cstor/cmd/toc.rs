@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use cstor_client::Error;
-use cstor_client::error::SinkError;
+use cstor_client::error::OutputError;
 
 use super::{find, open_store};
 use crate::args::{ImageToc, LayerToc, Store};
@@ -21,9 +20,9 @@ pub(crate) fn run_layer(store: &Store, args: &LayerToc, out: &mut dyn Write) -> 
 }
 
 /// A table goes to standard output.
-fn unwritten(error: Error) -> Failure {
+fn unwritten(error: OutputError) -> Failure {
     match error {
-        Error::Sink(SinkError::Write(error)) => Failure::Output(error),
+        OutputError::Write(error) => Failure::Output(error),
         error => error.into(),
     }
 }

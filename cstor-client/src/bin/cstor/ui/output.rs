@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cstor_client::Error;
-use cstor_client::error::SinkError;
+use cstor_client::error::OutputError;
 use cstor_client::interrupt::Interrupt;
 use cstor_client::temporary::{NewFile, PublishError};
 
@@ -18,7 +18,7 @@ pub(crate) fn new_file(path: &Path, interrupt: &Interrupt) -> Result<NewFile, Fa
 pub(crate) fn explain(file: &NewFile, failure: Failure) -> Failure {
     match failure {
         Failure::Library(error) => match *error {
-            Error::Sink(SinkError::Write(source)) => Failure::File { path: file.path().to_owned(), source },
+            Error::Output(OutputError::Write(source)) => Failure::File { path: file.path().to_owned(), source },
             error => error.into(),
         },
         other => other,
