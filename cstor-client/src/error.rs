@@ -49,7 +49,7 @@ pub enum Error {
     Rpc(#[from] RpcError),
     /// An image proxy, and the image that it gives.
     #[cfg(feature = "jsonrpc")]
-    ProxyV1(#[from] ProxyV1Error),
+    ProxyV1(ProxyV1Error),
 }
 
 impl Error {
@@ -113,6 +113,17 @@ impl From<CopyError> for Error {
             CopyError::Image(error) => error.into(),
             CopyError::Output(error) => error.into(),
             error => Error::Copy(error),
+        }
+    }
+}
+
+#[cfg(feature = "jsonrpc")]
+impl From<ProxyV1Error> for Error {
+    fn from(error: ProxyV1Error) -> Error {
+        match error {
+            ProxyV1Error::Extract(error) => error.into(),
+            ProxyV1Error::Interrupted(error) => error.into(),
+            error => Error::ProxyV1(error),
         }
     }
 }

@@ -12,9 +12,9 @@ use crate::access::helper::SourceError;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, destination_kind};
 use crate::contents::ImageError;
-use crate::error::Error;
 use crate::splitfd::SplitFdError;
 use crate::store::StoreError;
+use crate::tree::MergeProblem;
 
 /// An image could not be extracted.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,25 @@ use crate::store::StoreError;
 pub enum ExtractError {
     /// The image could not be read.
     #[error(transparent)]
-    Image(Box<Error>),
+    Image(ImageError),
+    /// A stream could not be read, or a file beside it.
+    #[error(transparent)]
+    Stream(SplitFdError),
+    /// A member of a stream has no place among the others.
+    #[error("the tar in the stream: \"{}\": {problem}", Escaped(name))]
+    Member {
+        /// The member.
+        name: Vec<u8>,
+        /// What is wrong.
+        #[source]
+        problem: MergeProblem,
+    },
+    /// More streams than an image can have layers.
+    #[error("the streams: more than {limit}")]
+    TooManyStreams {
+        /// The limit.
+        limit: usize,
+    },
     /// Something could not be done at the destination.
     #[error("{}: cannot {action}: {source}", Escaped(path))]
     Destination {
@@ -167,14 +185,13 @@ impl ExtractError {
         ExtractError::Destination { path: path.to_vec(), action, source: errno.into() }
     }
 
-    pub(super) fn stream(error: SplitFdError) -> ExtractError {
-        Error::from(error).into()
-    }
-
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             ExtractError::Image(error) => error.kind(),
+            ExtractError::Stream(error) => error.kind(),
+            ExtractError::Member { problem, .. } => problem.kind(),
+            ExtractError::TooManyStreams { .. } => ErrorKind::Limit,
             ExtractError::Destination { source, .. } => destination_kind(source),
             ExtractError::Occupied { .. } | ExtractError::NoReflink { .. } => ErrorKind::Destination,
             ExtractError::Lossy(_) | ExtractError::Device { .. } => ErrorKind::Unsupported,
@@ -186,29 +203,32 @@ impl ExtractError {
     }
 }
 
-impl From<Error> for ExtractError {
-    fn from(error: Error) -> ExtractError {
+impl From<ImageError> for ExtractError {
+    fn from(error: ImageError) -> ExtractError {
         match error {
             error if error.kind() == ErrorKind::Interrupted => Interrupted.into(),
-            error => ExtractError::Image(Box::new(error)),
+            error => ExtractError::Image(error),
         }
     }
 }
 
-impl From<ImageError> for ExtractError {
-    fn from(error: ImageError) -> ExtractError {
-        Error::from(error).into()
+impl From<SplitFdError> for ExtractError {
+    fn from(error: SplitFdError) -> ExtractError {
+        match error {
+            error if error.kind() == ErrorKind::Interrupted => Interrupted.into(),
+            error => ExtractError::Stream(error),
+        }
     }
 }
 
 impl From<StoreError> for ExtractError {
     fn from(error: StoreError) -> ExtractError {
-        Error::from(error).into()
+        ImageError::from(error).into()
     }
 }
 
 impl From<SourceError> for ExtractError {
     fn from(error: SourceError) -> ExtractError {
-        Error::from(error).into()
+        ImageError::from(error).into()
     }
 }

@@ -20,8 +20,7 @@ use crate::access::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, wor
 use crate::base::beneath::CONFINED;
 use crate::base::parallel::start_helpers;
 use crate::base::path::join;
-use crate::contents::{ContentProblem, ReadError};
-use crate::error::Error;
+use crate::contents::{ContentProblem, ImageError, ReadError};
 use crate::store::chain::{Chain, ChainLayer};
 
 /// Directories that a thread takes at a time.
@@ -186,7 +185,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
         match self.chain.layers().get(file.inode.layer()) {
             Some(layer) => {
                 let layer = layer.record.id;
-                Error::from(ReadError { layer, name: Some(path), problem: problem.into() }).into()
+                ImageError::from(ReadError { layer, name: Some(path), problem: problem.into() }).into()
             }
             None => ExtractError::destination(&path, "find its layer", Errno::NOENT),
         }

@@ -22,9 +22,9 @@ use super::place::{File, Placer};
 use super::report::{Counters, Progress, Report, Silent};
 use super::{Extractor, report};
 use crate::base::account::Account;
-use crate::base::interrupt::Interrupt;
+use crate::base::interrupt::{Interrupt, Interrupted};
 use crate::contents::ContentProblem;
-use crate::splitfd::{FileSupply, Members, Place, Reader, SplitFdError};
+use crate::splitfd::{FileSupply, Members, Place, Reader};
 use crate::store::chain::MAX_LAYERS;
 use crate::store::{StoreError, Territory};
 use crate::tar::{Entry, Kind, Member, Piece};
@@ -62,7 +62,7 @@ pub fn extract<R: Read, F: FileSupply>(
     let mut supplies = Vec::new();
     for (stream, files) in layers {
         if supplies.len() == MAX_LAYERS {
-            return Err(ExtractError::stream(SplitFdError::TooManyStreams { limit: MAX_LAYERS }));
+            return Err(ExtractError::TooManyStreams { limit: MAX_LAYERS });
         }
         streams.lay(&mut Members::new(Reader::new(stream, files.count())))?;
         supplies.push(files);
@@ -72,38 +72,43 @@ pub fn extract<R: Read, F: FileSupply>(
 
 /// One layer as it comes: its members, and the contents of the last one.
 pub(crate) trait Stream {
+    /// What can be wrong with it, and with an extraction of it.
+    type Error: From<ExtractError> + From<Interrupted>;
+
     /// The next member, then once what follows them, then none.
-    fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError>;
+    fn next_entry(&mut self) -> Result<Option<Entry>, Self::Error>;
 
     /// The number of the file that stands for the contents of this member, which is the last one; none if they are in
     /// the stream.
-    fn file(&mut self, _: &Entry) -> Result<Option<u32>, ExtractError> {
+    fn file(&mut self, _: &Entry) -> Result<Option<u32>, Self::Error> {
         Ok(None)
     }
 
     /// The next piece of the contents that are in the stream; none at their end.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ExtractError>;
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, Self::Error>;
 
     /// The error for a member that has no place among the others.
-    fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ExtractError;
+    fn misplaced(&self, name: &[u8], problem: MergeProblem) -> Self::Error;
 }
 
 impl<R: Read> Stream for Members<Reader<R>> {
+    type Error = ExtractError;
+
     fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError> {
-        Members::next_entry(self).map_err(ExtractError::stream)
+        Ok(Members::next_entry(self)?)
     }
 
     fn file(&mut self, entry: &Entry) -> Result<Option<u32>, ExtractError> {
-        Members::file(self, entry).map_err(ExtractError::stream)
+        Ok(Members::file(self, entry)?)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ExtractError> {
-        let length = Members::read(self, buffer).map_err(ExtractError::stream)?;
+        let length = Members::read(self, buffer)?;
         Ok((length > 0).then_some(Piece::Data(length)))
     }
 
     fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ExtractError {
-        ExtractError::stream(SplitFdError::Member { name: name.to_vec(), problem })
+        ExtractError::Member { name: name.to_vec(), problem }
     }
 }
 
@@ -157,11 +162,11 @@ impl<'e> Streams<'e> {
     }
 
     /// Reads a stream to its end and lays its tree over those before it; gives the number of its members.
-    pub(crate) fn lay(&mut self, stream: &mut impl Stream) -> Result<u64, ExtractError> {
+    pub(crate) fn lay<S: Stream>(&mut self, stream: &mut S) -> Result<u64, S::Error> {
         let Streams { interrupt, policy, aside, tree, contents, .. } = self;
         let keep = |name: &[u8]| policy.keeps(name);
         let (mut buffer, mut members) = (vec![0; PIECE], 0);
-        tree.lay(self.layers, &keep, interrupt, |upper| -> Result<(), ExtractError> {
+        tree.lay(self.layers, &keep, interrupt, |upper| -> Result<(), S::Error> {
             while let Some(entry) = stream.next_entry()? {
                 interrupt.check()?;
                 let file = stream.file(&entry)?;
@@ -277,12 +282,12 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             None => (0, Some(0)),
         };
         let place = Place { name: &name, number, wanted: file.size() };
-        let broken = |error| ExtractError::stream(place.unreadable(error));
+        let broken = |error| ExtractError::from(place.unreadable(error));
         let external = match (offset, self.supplies.get_mut(file.inode.layer())) {
             (None, Some(supply)) => Some(supply.file(number).map_err(broken)?),
             _ => None,
         };
-        external.map_or(Ok(()), |fd| place.check(fd)).map_err(ExtractError::stream)?;
+        external.map_or(Ok(()), |fd| place.check(fd))?;
         let placed = placer.place_file(parent, file, |created| {
             match external {
                 Some(fd) => placer.fill(file, fd, created, filler, uncloneable)?,
@@ -299,7 +304,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
             }
         });
         placed.map_err(|error| match error {
-            FillError::Source(ContentProblem::Size { found, .. }) => ExtractError::stream(place.other_size(found)),
+            FillError::Source(ContentProblem::Size { found, .. }) => place.other_size(found).into(),
             FillError::Source(ContentProblem::Read(error)) => broken(error),
             FillError::Interrupted(interrupted) => interrupted.into(),
             FillError::Source(_) => broken(Errno::IO.into()),

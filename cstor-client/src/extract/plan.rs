@@ -12,7 +12,7 @@ use super::meta::{Policy, Target};
 use super::report::Losses;
 use crate::base::account::Charge;
 use crate::base::interrupt::Interrupt;
-use crate::error::Error;
+use crate::contents::ImageError;
 use crate::tree::{FinalTree, Inode, InodeId, InodeKind, Meta};
 
 /// All contents together; more is a mistake, or an attempt to fill a disk with clones.
@@ -111,7 +111,7 @@ impl<'a> Plan<'a> {
                         plan.hard_links += u64::from(!is_skipped(inode, devices));
                         continue;
                     }
-                    charge.add(size_of::<(InodeId, FirstName<'_>)>()).map_err(Error::from)?;
+                    charge.add(size_of::<(InodeId, FirstName<'_>)>()).map_err(ImageError::from)?;
                     plan.firsts.insert(id, FirstName { dir: place, name });
                 }
                 plan.count(inode, place, name, policy, devices)?;

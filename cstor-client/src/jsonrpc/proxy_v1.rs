@@ -24,10 +24,10 @@ pub use pipe::{Blob, Pipe};
 
 use crate::base::digest::Digest;
 use crate::extract::from_streams::Streams;
-use crate::extract::{ExtractError, Extractor, Progress, Report};
+use crate::extract::{Extractor, Progress, Report};
 use crate::store::chain::MAX_LAYERS;
 use conversation::{Conversation, INITIALIZE};
-use layer::{Layer, LayerName, failed};
+use layer::{Layer, LayerName};
 
 /// The longest manifest and configuration, as containers/image reads them (internal/iolimits).
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -192,21 +192,21 @@ impl ProxyV1Client {
         destination: &Path,
         extractor: &Extractor,
         progress: &dyn Progress,
-    ) -> Result<Report, ExtractError> {
+    ) -> Result<Report, ProxyV1Error> {
         let mut streams = Streams::begin(destination, extractor, progress)?;
         streams.confine()?;
-        let image = self.open_image(reference).map_err(failed)?;
-        let layers = self.layers(&image).map_err(failed)?;
+        let image = self.open_image(reference)?;
+        let layers = self.layers(&image)?;
         for (place, name) in layers.iter().enumerate() {
-            let blob = self.blob(&image, name.blob, name.size).map_err(failed)?;
-            let mut layer = Layer::open(blob, name.clone()).map_err(failed)?;
+            let blob = self.blob(&image, name.blob, name.size)?;
+            let mut layer = Layer::open(blob, name.clone())?;
             let read = streams.lay(&mut layer);
             let entries = layer.finish(read)?;
             progress.layer_read(place + 1, layers.len(), entries);
         }
-        self.close_image(image).map_err(failed)?;
+        self.close_image(image)?;
         self.shutdown();
-        streams.place(Vec::<&[OwnedFd]>::new(), true)
+        Ok(streams.place(Vec::<&[OwnedFd]>::new(), true)?)
     }
 
     /// The layers of an image, the base first.

@@ -7,7 +7,6 @@ use cstor_proto::Escaped;
 use super::MAX_INLINE;
 use crate::base::kind::{ErrorKind, destination_kind, kind_of_io};
 use crate::tar::HeaderError;
-use crate::tree::MergeProblem;
 
 /// A stream cannot be written, read, or made a tar of. Offsets count the bytes of the stream.
 #[derive(Debug, thiserror::Error)]
@@ -129,21 +128,6 @@ pub enum SplitFdError {
         /// The last member whose header is complete.
         after: Vec<u8>,
     },
-    /// A member that has no place among the others.
-    #[error("the tar in the stream: \"{}\": {problem}", Escaped(name))]
-    Member {
-        /// The member.
-        name: Vec<u8>,
-        /// What is wrong.
-        #[source]
-        problem: MergeProblem,
-    },
-    /// More streams than an image can have layers.
-    #[error("the streams: more than {limit}")]
-    TooManyStreams {
-        /// The limit.
-        limit: usize,
-    },
     /// More files than a consumer can hold open.
     #[error("the stream: needs more than {limit} open files at once")]
     TooManyFiles {
@@ -178,12 +162,7 @@ impl SplitFdError {
         match self {
             SplitFdError::Read(error) | SplitFdError::File { source: error, .. } => kind_of_io(error),
             SplitFdError::Write(error) => destination_kind(error),
-            SplitFdError::LongChunk { .. }
-            | SplitFdError::TooManyFiles { .. }
-            | SplitFdError::TooManyStreams { .. }
-            | SplitFdError::Member { problem: MergeProblem::TooDeep(_) | MergeProblem::TooMany(_), .. } => {
-                ErrorKind::Limit
-            }
+            SplitFdError::LongChunk { .. } | SplitFdError::TooManyFiles { .. } => ErrorKind::Limit,
             SplitFdError::Header { source, .. } => source.kind(),
             SplitFdError::Sparse { .. } => ErrorKind::Unsupported,
             _ => ErrorKind::Corrupt,

@@ -71,10 +71,10 @@ pub enum MergeProblem {
     LinkToDirectory,
 }
 
-impl MergeError {
-    /// The class of the error.
+impl MergeProblem {
+    /// The class of the problem.
     pub fn kind(&self) -> ErrorKind {
-        match self.problem {
+        match self {
             MergeProblem::TooDeep(_)
             | MergeProblem::TooMany(_)
             | MergeProblem::LinkSteps(_)
@@ -82,5 +82,12 @@ impl MergeError {
             | MergeProblem::Memory(_) => ErrorKind::Limit,
             _ => ErrorKind::Corrupt,
         }
+    }
+}
+
+impl MergeError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        self.problem.kind()
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cstor_client::error::{
-    CopyError, ExtractError, ImageError, OutputError, StoreError, destination_kind, with_causes,
+    CopyError, ExtractError, ImageError, OutputError, ProxyV1Error, StoreError, destination_kind, with_causes,
 };
 use cstor_client::{Error, ErrorKind, Escaped, LayerId};
 
@@ -102,6 +102,15 @@ impl From<OutputError> for Failure {
 impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Failure {
         Error::from(error).into()
+    }
+}
+
+impl From<ProxyV1Error> for Failure {
+    fn from(error: ProxyV1Error) -> Failure {
+        match error {
+            ProxyV1Error::Extract(error) => error.into(),
+            error => Error::from(error).into(),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::access::helper::said;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::ErrorKind;
+use crate::extract::ExtractError;
 use crate::store::chain::MAX_LAYERS;
 use crate::tar::ArchiveProblem;
 use crate::tree::MergeProblem;
@@ -264,9 +265,21 @@ pub enum ProxyV1Error {
         #[source]
         problem: MergeProblem,
     },
+    /// The extraction.
+    #[error(transparent)]
+    Extract(ExtractError),
     /// The caller asked to stop.
     #[error("the image proxy: {0}")]
     Interrupted(#[from] Interrupted),
+}
+
+impl From<ExtractError> for ProxyV1Error {
+    fn from(error: ExtractError) -> ProxyV1Error {
+        match error {
+            ExtractError::Interrupted(interrupted) => interrupted.into(),
+            error => ProxyV1Error::Extract(error),
+        }
+    }
 }
 
 fn shown(text: &str) -> Escaped<'_> {
@@ -294,9 +307,10 @@ impl ProxyV1Error {
             E::LongRequest { .. }
             | E::LongDocument { .. }
             | E::TooManyLayers { .. }
-            | E::Channel { source: ChannelError::DescriptorsLost, .. }
-            | E::Member { problem: MergeProblem::TooDeep(_) | MergeProblem::TooMany(_), .. } => ErrorKind::Limit,
-            E::Tar { .. } | E::Member { .. } => ErrorKind::Corrupt,
+            | E::Channel { source: ChannelError::DescriptorsLost, .. } => ErrorKind::Limit,
+            E::Member { problem, .. } => problem.kind(),
+            E::Tar { .. } => ErrorKind::Corrupt,
+            E::Extract(error) => error.kind(),
             E::Interrupted(_) => ErrorKind::Interrupted,
             _ => ErrorKind::Failure,
         }

@@ -8,8 +8,6 @@ use super::ProxyV1Error;
 use super::pipe::Blob;
 use crate::base::digest::Digest;
 use crate::base::kind::ErrorKind;
-use crate::error::Error;
-use crate::extract::ExtractError;
 use crate::extract::from_streams::Stream;
 use crate::tar::{Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Piece};
 use crate::tree::MergeProblem;
@@ -43,36 +41,38 @@ impl<'c> Layer<'c> {
     }
 
     /// Holds the whole against its digests, when all members have been read or one could not be; passes on how many.
-    pub(super) fn finish(mut self, read: Result<u64, ExtractError>) -> Result<u64, ExtractError> {
+    pub(super) fn finish(mut self, read: Result<u64, ProxyV1Error>) -> Result<u64, ProxyV1Error> {
         if read.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Corrupt) {
             // A blob that is not the one that was asked for explains whatever is wrong in it.
             let rest = io::copy(self.archive.input().inner.input(), &mut io::sink());
             if let Some(error) = rest.err().and_then(|error| error.downcast().ok()) {
-                return Err(failed(error));
+                return Err(error);
             }
         }
         let members = read?;
         let (blob, wanted) = (self.name.blob, self.name.diff_id);
         match Digest::from_bytes(self.archive.input().sum.clone().finalize().into()) {
             found if found == wanted => Ok(members),
-            found => Err(failed(ProxyV1Error::DiffId { blob, found, wanted })),
+            found => Err(ProxyV1Error::DiffId { blob, found, wanted }),
         }
     }
 
-    fn explain(&self, error: ArchiveError) -> ExtractError {
+    fn explain(&self, error: ArchiveError) -> ProxyV1Error {
         let (blob, after) = (self.name.blob, self.member.clone());
-        failed(match error.problem {
+        match error.problem {
             ArchiveProblem::Read(source) => match source.downcast::<ProxyV1Error>() {
                 Ok(error) => error,
                 Err(source) => ProxyV1Error::Decompress { blob, source },
             },
             problem => ProxyV1Error::Tar { blob, after, problem },
-        })
+        }
     }
 }
 
 impl Stream for Layer<'_> {
-    fn next_entry(&mut self) -> Result<Option<Entry>, ExtractError> {
+    type Error = ProxyV1Error;
+
+    fn next_entry(&mut self) -> Result<Option<Entry>, ProxyV1Error> {
         let placed = self.archive.next_entry().map_err(|error| self.explain(error))?;
         let Some(placed) = placed else { return Ok(None) };
         if let Some(member) = &placed.entry.member {
@@ -85,20 +85,12 @@ impl Stream for Layer<'_> {
         Ok(Some(placed.entry))
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ExtractError> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ProxyV1Error> {
         self.archive.read_content(buffer).map_err(|error| self.explain(error))
     }
 
-    fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ExtractError {
-        failed(ProxyV1Error::Member { blob: self.name.blob, name: name.to_vec(), problem })
-    }
-}
-
-/// The error of a proxy as one of an extraction.
-pub(super) fn failed(error: ProxyV1Error) -> ExtractError {
-    match error {
-        ProxyV1Error::Interrupted(interrupted) => interrupted.into(),
-        error => Error::from(error).into(),
+    fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ProxyV1Error {
+        ProxyV1Error::Member { blob: self.name.blob, name: name.to_vec(), problem }
     }
 }
 

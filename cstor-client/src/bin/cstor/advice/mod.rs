@@ -11,7 +11,7 @@ mod tests;
 
 use std::io;
 
-use cstor_client::error::OutputError;
+use cstor_client::error::{ImageError, OutputError};
 use cstor_client::{Error, ErrorKind};
 use rustix::io::Errno;
 
@@ -39,6 +39,18 @@ fn own(error: &Error) -> Option<&'static str> {
         Error::SplitFd(error) => output::split_fd(error),
         Error::Rpc(error) => peers::rpc(error),
         Error::ProxyV1(error) => peers::proxy_v1(error),
+        _ => None,
+    }
+}
+
+/// What suits an error of reading an image.
+fn image(error: &ImageError) -> Option<&'static str> {
+    match error {
+        ImageError::Memory(_) => Some(MEMORY),
+        ImageError::Store(error) => store::store(error),
+        ImageError::Read(error) => store::read(error),
+        ImageError::Merge(error) => store::merge(error),
+        ImageError::Source(error) => helper::helper(error),
         _ => None,
     }
 }

@@ -3,11 +3,12 @@
 use cstor_client::ErrorKind;
 use cstor_client::error::{CopyError, ExtractError, Obstacle, SplitFdError};
 
-use super::{destination, own};
+use super::{destination, image};
 
 pub(super) fn extract(error: &ExtractError) -> Option<&'static str> {
     Some(match error {
-        ExtractError::Image(error) => return own(error),
+        ExtractError::Image(error) => return image(error),
+        ExtractError::Stream(error) => return split_fd(error),
         ExtractError::Destination { source, .. } => destination(source),
         ExtractError::Occupied { what, .. } => return obstacle(*what),
         ExtractError::NoReflink { .. } => {

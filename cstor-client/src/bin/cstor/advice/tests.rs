@@ -1,5 +1,5 @@
 use cstor_client::error::{
-    ContentProblem, CopyError, ExtractError, Interrupted, LayerPart, MergeError, MergeProblem, Obstacle,
+    ContentProblem, CopyError, ExtractError, ImageError, Interrupted, LayerPart, MergeError, MergeProblem, Obstacle,
     OverMemoryLimit, ProxyV1Error, ReadError, ReadProblem, Refusal, RpcError, SourceError, SplitFdError, StoreError,
     WireError, destination_kind,
 };
@@ -72,9 +72,10 @@ fn every_store_that_cannot_be_read_has_its_advice() {
         (StoreError::Vanished { layer: layer() }, "try again"),
     ];
     for (error, wanted) in table {
-        let error = Error::Store(error);
-        assert!(advice(&error).contains(wanted), "{error}: {}", advice(&error));
-        let within = Error::Extract(ExtractError::Image(Box::new(error)));
+        let within = ImageError::Store(error);
+        let advised = image(&within).unwrap_or_else(|| class(within.kind()));
+        assert!(advised.contains(wanted), "{within}: {advised}");
+        let within = Error::Extract(ExtractError::Image(within));
         assert!(advice(&within).contains(wanted), "{within}: {}", advice(&within));
     }
 }
@@ -86,7 +87,7 @@ fn an_error_within_another_has_its_own_advice() {
     let table: [(Error, &str); 25] = [
         (occupied().into(), "--replace"),
         (RpcError::from(occupied()).into(), "--replace"),
-        (ExtractError::Image(Box::new(no_helper())).into(), "CSTOR_HELPER"),
+        (ExtractError::from(SourceError::NoHelper { beside: "/usr/bin/program".into() }).into(), "CSTOR_HELPER"),
         (SourceError::TooManyThreads { threads: 2 }.into(), "before any thread is started"),
         (SourceError::NoLauncher { launcher: "podman" }.into(), "install podman"),
         (SourceError::NoLauncher { launcher: "buildah" }.into(), "choose another --launcher"),
