@@ -10,7 +10,7 @@ use std::error::Error;
 
 use cstor_client::extract::Extractor;
 use cstor_client::helper::HelperOptions;
-use cstor_client::{ProxiedStorage, init_if_helper};
+use cstor_client::{Storage, init_if_helper};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // First, while there is one thread: in the helper this does not return.
@@ -18,8 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [store, image, directory] = arguments.as_slice() else { return Err("usage: embed STORE IMAGE DIR".into()) };
-    // `ProxiedStorage::discover` finds the store that podman uses.
-    let storage = ProxiedStorage::open_with_options(store, &[""; 0], HelperOptions::new())?;
+    // `Storage::discover` finds the store that podman uses.
+    let storage = Storage::open(store)?.with_helper(HelperOptions::new());
     let report = Extractor::new().extract(&storage.image(image)?, directory)?;
     println!("{} files, {} of them through the helper", report.files, report.through_helper);
     Ok(())

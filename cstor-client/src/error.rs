@@ -16,39 +16,56 @@ pub use crate::splitfd::{BadName, SplitFdError};
 pub use crate::store::{LayerPart, Overlap, StoreError};
 pub use crate::tar::tarsplit::{LineError, TarSplitError};
 pub use crate::tar::{ChunkedError, HeaderError};
-pub use crate::tree::{MergeError, MergeProblem};
+pub use crate::tree::{LookupError, LookupProblem, MergeError, MergeProblem};
 pub use cstor_proto::{ChannelError, Refusal};
 
 /// Any error of this library.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
 #[non_exhaustive]
 pub enum Error {
     /// The caller asked to stop.
+    #[error(transparent)]
     Interrupted(#[from] Interrupted),
     /// More memory was wanted than the operation may use.
+    #[error(transparent)]
     Memory(#[from] OverMemoryLimit),
     /// The store.
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The headers of a layer.
+    #[error(transparent)]
     Read(#[from] ReadError),
     /// The combination of layers.
+    #[error(transparent)]
     Merge(#[from] MergeError),
     /// The access to contents.
+    #[error(transparent)]
     Source(#[from] SourceError),
+    /// A path in the merged files.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A mistake of this library.
+    #[error("internal error: {0}; please report it")]
+    Internal(&'static str),
     /// The output of a layer or of the files of an image.
+    #[error(transparent)]
     Output(OutputError),
     /// The extraction.
+    #[error(transparent)]
     Extract(#[from] ExtractError),
     /// The copy of an image.
+    #[error(transparent)]
     Copy(CopyError),
     /// A splitfdstream.
+    #[error(transparent)]
     SplitFd(#[from] SplitFdError),
     /// A request to another program, or the serving of one.
     #[cfg(feature = "jsonrpc")]
+    #[error(transparent)]
     Rpc(#[from] RpcError),
     /// An image proxy, and the image that it gives.
     #[cfg(feature = "jsonrpc")]
+    #[error(transparent)]
     ProxyV1(ProxyV1Error),
 }
 
@@ -62,6 +79,8 @@ impl Error {
             Error::Read(error) => error.kind(),
             Error::Merge(error) => error.kind(),
             Error::Source(error) => error.kind(),
+            Error::Lookup(error) => error.kind(),
+            Error::Internal(_) => ErrorKind::Failure,
             Error::Output(error) => error.kind(),
             Error::Extract(error) => error.kind(),
             Error::Copy(error) => error.kind(),
@@ -93,6 +112,8 @@ impl From<ImageError> for Error {
             ImageError::Read(error) => error.into(),
             ImageError::Merge(error) => error.into(),
             ImageError::Source(error) => error.into(),
+            ImageError::Lookup(error) => error.into(),
+            ImageError::Internal(mistake) => Error::Internal(mistake),
         }
     }
 }

@@ -38,21 +38,20 @@ pub mod tree;
 pub use access::helper::init_if_helper;
 pub use base::digest::{Digest, ImageId};
 pub use base::kind::ErrorKind;
-pub use base::{interrupt, temporary};
+pub use base::{interrupt, progress, temporary};
 pub use contents::Entries;
 pub use cstor_proto::{Escaped, LayerId};
 pub use error::Error;
 pub use output::{Level, toc};
 pub use splitfd::dir as splitdirfdstream;
 pub use storage::{
-    Change, ChangeKind, Config, Container, History, Image, Layer, Manifest, ProxiedStorage, Storage, Target, Verify,
-    listing,
+    Change, ChangeKind, Config, Container, History, Image, Layer, Manifest, ProxiedStorage, Rootfs, RootfsFile,
+    Storage, Target, Verify, listing,
 };
 pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, discover};
 
 /// splitfdstream: layers as streams with files beside them; `docs/formats/splitfdstream.md` has the format.
 pub mod splitfdstream {
-    pub use crate::extract::from_streams::extract;
     pub use crate::output::splitfd::Split;
     pub use crate::splitfd::*;
 }

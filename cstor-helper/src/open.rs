@@ -162,7 +162,8 @@ fn denied(dir: impl AsFd, name: &RelPath) -> Refusal {
     }
 }
 
-fn refusal_of_file(errno: Errno) -> Refusal {
+/// What the error number of an `openat2` of a file means.
+pub fn refusal_of_file(errno: Errno) -> Refusal {
     match errno {
         // A symlink at the end, a loop on the way; a socket, or a FIFO without a writer.
         Errno::LOOP | Errno::NXIO => Refusal::NotRegular,

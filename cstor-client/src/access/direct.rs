@@ -10,7 +10,7 @@ use cstor_proto::{Refusal, RelPath};
 
 use super::helper::SourceError;
 use super::{By, DirSource, FileSource, OpenedFile};
-use crate::store::Shared;
+use crate::store::Store;
 use crate::store::chain::{ChainLayer, ContentsDir, DirId};
 
 /// Layers that were not opened with the chain: how many to keep open.
@@ -18,17 +18,22 @@ const KEPT_LAYERS: usize = 4;
 
 /// Opens files directly. It remembers the last directory, since files are asked for directory by directory.
 pub(crate) struct Direct {
-    shared: Arc<Shared>,
+    store: Arc<Store>,
     care: Care,
     layers: Vec<(DirId, OwnedFd)>,
     parent: Option<(DirId, Vec<u8>, OwnedFd)>,
 }
 
 impl Direct {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Direct {
+    pub(super) fn new(store: &Arc<Store>) -> Direct {
         // To open a device acts on it, and only root may open most of them.
         let care = if rustix::process::geteuid().is_root() { Care::LookFirst } else { Care::OpenAtOnce };
-        Direct { shared: Arc::clone(shared), care, layers: Vec::new(), parent: None }
+        Direct { store: Arc::clone(store), care, layers: Vec::new(), parent: None }
+    }
+
+    /// One more for the same store.
+    pub(super) fn another(&self) -> Direct {
+        Direct::new(&self.store)
     }
 
     fn open(&mut self, dir: &ContentsDir, name: &RelPath) -> Result<OpenedFile, Refusal> {
@@ -60,7 +65,7 @@ impl Direct {
         let place = match self.layers.iter().position(|(known, _)| *known == at) {
             Some(place) => place,
             None => {
-                let root = self.shared.root(at.root).map_err(|_| Refusal::NotFound)?;
+                let root = self.store.root(at.root).map_err(|_| Refusal::NotFound)?;
                 let directory = open::layer_dir(root.dir(), at.layer, at.dir)?;
                 self.layers.truncate(KEPT_LAYERS - 1);
                 self.layers.insert(0, (at, directory));
@@ -81,7 +86,7 @@ impl FileSource for Direct {
     }
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
-        let root = self.shared.root(layer.record.root).map_err(|_| Refusal::NotFound);
+        let root = self.store.root(layer.record.root).map_err(|_| Refusal::NotFound);
         Ok(root.and_then(|root| open::tar_split(root.dir(), layer.record.id)))
     }
 }

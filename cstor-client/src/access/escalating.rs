@@ -1,13 +1,11 @@
 //! Direct first; what is refused goes to the helper, if there may be one.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use cstor_proto::{Refusal, RelPath};
 
 use super::helper::{HelperPolicy, SourceError};
-use super::{DirSource, Direct, FileSource, OpenedFile, Proxied, ask_again};
-use crate::store::Shared;
+use super::{Access, DirSource, Direct, FileSource, OpenedFile, Proxied, ask_again};
 use crate::store::chain::{ChainLayer, ContentsDir};
 
 /// Opens files directly where it can and through the helper where it must.
@@ -19,17 +17,17 @@ pub(crate) struct Escalating {
 }
 
 impl Escalating {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Escalating {
-        let policy = shared.helper.as_ref().map_or(HelperPolicy::Never, |helper| helper.policy());
+    pub(super) fn new(access: &Access) -> Escalating {
+        let policy = access.helper.as_ref().map_or(HelperPolicy::Never, |helper| helper.policy());
         Escalating {
-            direct: (policy != HelperPolicy::Always).then(|| Direct::new(shared)),
-            proxied: if policy == HelperPolicy::Never { None } else { Proxied::new(shared) },
+            direct: (policy != HelperPolicy::Always).then(|| Direct::new(&access.store)),
+            proxied: if policy == HelperPolicy::Never { None } else { Proxied::new(access) },
         }
     }
 
-    /// A second one of the kind that opens directly, for another thread.
-    pub(crate) fn direct(&self, shared: &Arc<Shared>) -> Option<Direct> {
-        self.direct.as_ref().map(|_| Direct::new(shared))
+    /// Another direct source, for a worker thread; `None` where nothing is opened directly.
+    pub(crate) fn direct(&self) -> Option<Direct> {
+        self.direct.as_ref().map(Direct::another)
     }
 
     /// Whether every file goes through the helper.

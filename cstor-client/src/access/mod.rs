@@ -2,6 +2,7 @@
 //!
 //! A source is asked for files by name and gives descriptors; what is done with them is not its concern.
 
+mod chain;
 mod direct;
 mod escalating;
 pub(crate) mod helper;
@@ -9,18 +10,102 @@ pub(crate) mod helper;
 mod hostile;
 mod proxied;
 
+use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use cstor_proto::{Refusal, RelPath};
 
+pub(crate) use chain::Chain;
 pub(crate) use direct::Direct;
 pub(crate) use escalating::{Escalating, worth_asking};
 pub(crate) use proxied::Proxied;
 #[cfg(fuzzing)]
 pub use proxied::take_answer;
 
+use crate::base::account::Account;
+use crate::base::interrupt::Interrupt;
+use crate::base::progress::{Progress, Silent};
 use crate::store::chain::{ChainLayer, ContentsDir};
-use helper::SourceError;
+use crate::store::{ContainerRecord, Snapshot, Store, StoreError};
+use helper::{SharedHelper, SourceError};
+
+/// What an operation reads with: the store, who opens what this process may not, what stops it, who hears how it
+/// comes along, and what it may keep in memory.
+#[derive(Clone)]
+pub(crate) struct Access {
+    store: Arc<Store>,
+    helper: Option<SharedHelper>,
+    interrupt: Interrupt,
+    progress: Arc<dyn Progress>,
+    /// In bytes; `None` for the default.
+    memory_limit: Option<u64>,
+}
+
+impl Access {
+    /// To a store, by this process alone.
+    pub(crate) fn new(store: Store) -> Access {
+        let (store, progress) = (Arc::new(store), Arc::new(Silent));
+        Access { store, helper: None, interrupt: Interrupt::new(), progress, memory_limit: None }
+    }
+
+    /// The same access with another helper, or with none.
+    pub(crate) fn helped_by(self, helper: Option<SharedHelper>) -> Access {
+        Access { helper, ..self }
+    }
+
+    /// The same access under another interrupt.
+    pub(crate) fn interrupted_by(self, interrupt: Interrupt) -> Access {
+        Access { interrupt, ..self }
+    }
+
+    /// The same access, reporting to `progress`.
+    pub(crate) fn reporting_to(self, progress: Arc<dyn Progress>) -> Access {
+        Access { progress, ..self }
+    }
+
+    /// The same access with so many bytes of memory for each operation.
+    pub(crate) fn limited_to(self, bytes: u64) -> Access {
+        Access { memory_limit: Some(bytes.max(1)), ..self }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    pub(crate) fn progress(&self) -> &dyn Progress {
+        &*self.progress
+    }
+
+    pub(crate) fn helper(&self) -> Option<&SharedHelper> {
+        self.helper.as_ref()
+    }
+
+    /// An account for one operation.
+    pub(crate) fn account(&self) -> Result<Account, StoreError> {
+        Ok(Account::open(self.memory_limit)?)
+    }
+
+    /// What the store says now.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        self.store.snapshot(&self.interrupt)
+    }
+
+    /// The containers that are listed now.
+    pub(crate) fn containers(&self) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+        self.store.containers(&self.interrupt)
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("helper", &self.helper).finish_non_exhaustive()
+    }
+}
 
 /// Who opened a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

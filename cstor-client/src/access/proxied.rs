@@ -16,9 +16,10 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fstat, open,
 use super::helper::BadDescriptor;
 use super::helper::HelperProcess;
 use super::helper::{SharedHelper, SourceError};
-use super::{By, DirSource, FileSource, OpenedFile};
+use super::{Access, By, DirSource, FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
-use crate::store::Shared;
+use crate::base::interrupt::Interrupt;
+use crate::store::Store;
 use crate::store::chain::{ChainLayer, ContentsDir, DirId};
 
 /// Questions that wait for an answer at once: the helper opens while the client works.
@@ -28,7 +29,8 @@ const FRAME_RESERVE: usize = 512;
 
 /// Opens files through the helper.
 pub(crate) struct Proxied {
-    shared: Arc<Shared>,
+    store: Arc<Store>,
+    interrupt: Interrupt,
     helper: SharedHelper,
     /// The directories that are open at the helper, the least recently used first.
     handles: Vec<(DirId, LayerHandle)>,
@@ -44,9 +46,10 @@ struct Limits {
 
 impl Proxied {
     /// None where the store has no helper.
-    pub(crate) fn new(shared: &Arc<Shared>) -> Option<Proxied> {
-        let helper = shared.helper.clone()?;
-        Some(Proxied { shared: Arc::clone(shared), helper, handles: Vec::new(), limits: Limits::of_this_process() })
+    pub(super) fn new(access: &Access) -> Option<Proxied> {
+        let helper = access.helper.clone()?;
+        let (store, interrupt) = (Arc::clone(&access.store), access.interrupt.clone());
+        Some(Proxied { store, interrupt, helper, handles: Vec::new(), limits: Limits::of_this_process() })
     }
 
     /// How many files to ask for at once: what the descriptor limit lets be in flight.
@@ -61,13 +64,13 @@ impl Proxied {
 
     /// Has the helper ready if it is needed; afterwards none is started any more.
     pub(crate) fn settle(&self, needed: bool) -> Result<(), SourceError> {
-        self.helper.settle(&roots(&self.shared), needed)
+        self.helper.settle(&roots(&self.store), &self.interrupt, needed)
     }
 
     /// Starts the helper, so that it gets ready while the client works. If that fails it does not matter
     /// until a file is refused: headers tell less than the files themselves.
     pub(crate) fn start_early(&self) {
-        if let Err(error) = self.helper.start(&roots(&self.shared)) {
+        if let Err(error) = self.helper.start(&roots(&self.store), &self.interrupt) {
             tracing::debug!(%error, "the helper cannot be started early");
         }
     }
@@ -76,11 +79,11 @@ impl Proxied {
 impl Drop for Proxied {
     /// Gives the directories back: the helper outlives this, and has a limit of them.
     fn drop(&mut self) {
-        let Proxied { shared, helper, handles, .. } = self;
+        let Proxied { store, interrupt, helper, handles, .. } = self;
         if handles.is_empty() {
             return;
         }
-        let closed = helper.with(&roots(shared), |process| {
+        let closed = helper.with(&roots(store), interrupt, |process| {
             handles.drain(..).try_for_each(|(_, handle)| process.ask_close_layer(handle))
         });
         if let Err(error) = closed {
@@ -103,8 +106,8 @@ fn open_descriptors() -> usize {
     listed.and_then(Dir::new).map_or(0, Iterator::count)
 }
 
-fn roots(shared: &Shared) -> Vec<BorrowedFd<'_>> {
-    shared.roots.with_layers().map(|(_, root)| root.dir()).collect()
+fn roots(store: &Store) -> Vec<BorrowedFd<'_>> {
+    store.roots.with_layers().map(|(_, root)| root.dir()).collect()
 }
 
 impl FileSource for Proxied {
@@ -124,8 +127,8 @@ impl FileSource for Proxied {
 
     fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
         let record = &layer.record;
-        let device = device_of_listing(&self.shared, record.root)?;
-        let opened = self.helper.with(&roots(&self.shared), |process| {
+        let device = device_of_listing(&self.store, record.root)?;
+        let opened = self.helper.with(&roots(&self.store), &self.interrupt, |process| {
             Busy::until_over(
                 || process.ask_open_tar_split(record.root, record.id),
                 |opened| matches!(opened, Err(Refusal::Busy)),
@@ -155,9 +158,9 @@ impl Proxied {
         dir: &ContentsDir,
         ask: impl FnOnce(&mut HelperProcess, LayerHandle, &mut Limits, u64) -> Result<Result<T, Refusal>, SourceError>,
     ) -> Result<Result<T, Refusal>, SourceError> {
-        let device = device_of(&self.shared, dir)?;
-        let Proxied { shared, helper, handles, limits } = self;
-        helper.with(&roots(shared), |process| match handle(process, handles, limits.handles, dir.at)? {
+        let device = device_of(&self.store, dir)?;
+        let Proxied { store, interrupt, helper, handles, limits } = self;
+        helper.with(&roots(store), interrupt, |process| match handle(process, handles, limits.handles, dir.at)? {
             Ok(handle) => ask(process, handle, limits, device),
             // It lies below an image's reference, of which the helper does not know.
             Err(Refusal::NotFound) if dir.at.dir == LayerDir::AdditionalDiff => Ok(Err(Refusal::Denied)),
@@ -406,20 +409,20 @@ fn checked_size(fd: &OwnedFd, device: u64) -> Result<u64, SourceError> {
 }
 
 /// The file system of a directory, as this process sees it.
-fn device_of(shared: &Shared, dir: &ContentsDir) -> Result<u64, SourceError> {
+fn device_of(store: &Store, dir: &ContentsDir) -> Result<u64, SourceError> {
     match &dir.fd {
         Some(fd) => device(fd.as_fd()),
-        None => device_of_root(shared, dir.at.root),
+        None => device_of_root(store, dir.at.root),
     }
 }
 
-fn device_of_root(shared: &Shared, root: StoreIndex) -> Result<u64, SourceError> {
-    shared.root(root).map_err(|_| SourceError::Unexpected).and_then(|root| device(root.dir()))
+fn device_of_root(store: &Store, root: StoreIndex) -> Result<u64, SourceError> {
+    store.root(root).map_err(|_| SourceError::Unexpected).and_then(|root| device(root.dir()))
 }
 
 /// The file system of the tar-split files of a root, which may be another than the root's.
-fn device_of_listing(shared: &Shared, root: StoreIndex) -> Result<u64, SourceError> {
-    let dir = shared.root(root).map_err(|_| SourceError::Unexpected)?.dir();
+fn device_of_listing(store: &Store, root: StoreIndex) -> Result<u64, SourceError> {
+    let dir = store.root(root).map_err(|_| SourceError::Unexpected)?.dir();
     match statat(dir, "overlay-layers", AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(stat.st_dev),
         Err(_) => device(dir),

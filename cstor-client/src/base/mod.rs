@@ -11,6 +11,7 @@ pub(crate) mod kind;
 pub(crate) mod mounts;
 pub(crate) mod parallel;
 pub(crate) mod path;
+pub mod progress;
 pub(crate) mod small_file;
 pub(crate) mod sweep;
 pub mod temporary;

@@ -10,11 +10,11 @@ use cstor_proto::{LayerId, Refusal};
 
 use super::blob::{Blob, BlobError};
 use super::error::{ReadError, ReadProblem};
-use crate::access::{Escalating, FileSource};
+use crate::access::{Chain, Escalating, FileSource};
 use crate::base::account::Charge;
 use crate::contents::ImageError;
 use crate::contents::disk;
-use crate::store::chain::{Chain, ChainLayer, Members};
+use crate::store::chain::{ChainLayer, Members};
 use crate::store::{LayerPart, StoreError, additional_layers};
 use crate::tar::tarsplit::TarSplitReader;
 use crate::tar::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
@@ -54,9 +54,9 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalat
         (Members::Blob, opened) => {
             let blob = match opened {
                 Some(blob) => Some(blob),
-                None => additional_layers::find(chain.shared(), record)?.and_then(|layer| layer.blob),
+                None => additional_layers::find(chain.store(), record)?.and_then(|layer| layer.blob),
             };
-            let missing = || crate::store::chain::refused(chain.shared(), record, LayerPart::Blob, Refusal::NotFound);
+            let missing = || chain.refused(record, LayerPart::Blob, Refusal::NotFound);
             let blob = blob.ok_or_else(missing)?;
             let error = |problem: BlobError| ReadError { layer: record.id, name: None, problem: problem.into() };
             Description::Blob(Box::new(Blob::open(blob, chain.interrupt()).map_err(error)?))
@@ -73,9 +73,9 @@ pub(crate) fn open_entries(chain: &mut Chain, place: usize, source: &mut Escalat
         (Members::TarSplit, opened) => {
             let file = match opened {
                 Some(file) => file,
-                None => source.open_tar_split(layer)?.map_err(|refusal| {
-                    crate::store::chain::refused(chain.shared(), record, LayerPart::TarSplit, refusal)
-                })?,
+                None => source
+                    .open_tar_split(layer)?
+                    .map_err(|refusal| chain.refused(record, LayerPart::TarSplit, refusal))?,
             };
             let digests = digests_of(chain, layer)?;
             Description::TarSplit(Box::new(TarSplit {
@@ -122,7 +122,7 @@ fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Resul
     let layer = &layer.record;
     let file = match opened {
         Some(file) => file,
-        None => crate::store::chain::open_toc(chain.shared(), layer)?,
+        None => chain.open_toc(layer)?,
     };
     let read = Chunked::read(File::from(file), chain.account().charge(), chain.interrupt());
     Ok(read.map_err(|error| ReadError { layer: layer.id, name: None, problem: error.into() })?)

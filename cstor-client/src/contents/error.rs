@@ -5,11 +5,12 @@ use std::io;
 use cstor_proto::{Escaped, InvalidPath, LayerId, Refusal};
 
 use super::blob::BlobError;
+use crate::access::Chain;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::{ErrorKind, kind_of_io};
 use crate::contents::DiskError;
-use crate::store::chain::{Chain, ChainLayer, is_lost};
+use crate::store::chain::ChainLayer;
 use crate::tar::tarsplit::{LineError, TarSplitError};
 use crate::tar::{ArchiveProblem, ChunkedError, Content, HeaderError};
 
@@ -171,7 +172,7 @@ impl ContentProblem {
         refusal: Refusal,
     ) -> ContentProblem {
         match (refusal, content) {
-            (Refusal::NotFound, _) if is_lost(chain.shared(), &layer.record) => ContentProblem::Vanished,
+            (Refusal::NotFound, _) if chain.is_lost(&layer.record) => ContentProblem::Vanished,
             (refusal, Some(content)) => ContentProblem::refused(content, refusal),
             (refusal, None) => ContentProblem::Refused(refusal),
         }

@@ -3,6 +3,7 @@
 //! It looks ahead by a window, so that contents are opened in batches; what becomes of them is the sink's
 //! concern. After an error the sink is dropped without `finish`: no output is complete then.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -10,12 +11,12 @@ use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
-use crate::access::{FileSource, OpenedFile};
+use crate::access::{Chain, FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
 use crate::contents::{ContentProblem, Entries, ImageError, ReadError, ReadProblem, Sum};
-use crate::store::chain::{Chain, ChainLayer};
+use crate::store::chain::ChainLayer;
 use crate::tar::{Content, Entry, Header, Member};
 
 /// Contents that are open at a time: enough to fill a message to the helper and answer from the next.
@@ -70,7 +71,7 @@ pub(crate) struct OpenContents<'a> {
     file: OpenedFile,
     content: Content,
     layer: LayerId,
-    name: &'a [u8],
+    name: Cow<'a, [u8]>,
     interrupt: &'a Interrupt,
 }
 
@@ -80,18 +81,42 @@ impl<'a> OpenContents<'a> {
         file: OpenedFile,
         content: Content,
         layer: LayerId,
-        name: &'a [u8],
+        name: impl Into<Cow<'a, [u8]>>,
         interrupt: &'a Interrupt,
     ) -> Result<OpenContents<'a>, ContentProblem> {
         match file.size {
-            size if size == content.size => Ok(OpenContents { file, content, layer, name, interrupt }),
+            size if size == content.size => Ok(OpenContents { file, content, layer, name: name.into(), interrupt }),
             found => Err(ContentProblem::size(content, found)),
         }
     }
 
     /// Reads it from the beginning.
-    pub(crate) fn reader(&'a self) -> ContentReader<'a> {
-        ContentReader { contents: self, sum: Sum::of(self.content), offset: 0 }
+    pub(crate) fn reader(&self) -> ContentReader<'_, 'a> {
+        ContentReader { contents: self, so_far: self.beginning() }
+    }
+
+    /// Where reading begins, for [`Self::fill`].
+    pub(crate) fn beginning(&self) -> SoFar {
+        SoFar { sum: Sum::of(self.content), offset: 0 }
+    }
+
+    /// Fills some of `space`, which is not empty; 0 at the end, when everything was right.
+    pub(crate) fn fill(&self, so_far: &mut SoFar, space: &mut [u8]) -> Result<usize, ImageError> {
+        self.interrupt.check()?;
+        let left = self.content.size - so_far.offset;
+        if left == 0 {
+            return so_far.sum.check().map(|()| 0).map_err(|problem| self.damaged(problem));
+        }
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(space.len());
+        let space = space.get_mut(..room).unwrap_or_default();
+        let length = retry_on_intr(|| pread(&self.file.fd, &mut *space, so_far.offset))
+            .map_err(|errno| self.damaged(ContentProblem::Read(errno.into())))?;
+        if length == 0 {
+            return Err(self.cut_short(so_far.offset));
+        }
+        so_far.sum.update(space.get(..length).unwrap_or_default());
+        so_far.offset += length as u64;
+        Ok(length)
     }
 
     /// SHA-256 of all of it, which is checked on the way.
@@ -140,32 +165,23 @@ impl<'a> OpenContents<'a> {
     }
 }
 
-/// Reads contents and checks size and checksum; what it gave before an error is not to be used.
-pub(crate) struct ContentReader<'a> {
-    contents: &'a OpenContents<'a>,
+/// How far contents were read, and the checksum so far.
+#[derive(Debug)]
+pub(crate) struct SoFar {
     sum: Sum,
     offset: u64,
 }
 
-impl ContentReader<'_> {
+/// Reads contents and checks size and checksum; what it gave before an error must not be used.
+pub(crate) struct ContentReader<'c, 'a> {
+    contents: &'c OpenContents<'a>,
+    so_far: SoFar,
+}
+
+impl ContentReader<'_, '_> {
     /// Fills some of `space`, which is not empty; 0 at the end, when everything was right.
     pub(crate) fn fill(&mut self, space: &mut [u8]) -> Result<usize, ImageError> {
-        let OpenContents { file, content, interrupt, .. } = self.contents;
-        interrupt.check()?;
-        let left = content.size - self.offset;
-        if left == 0 {
-            return self.sum.check().map(|()| 0).map_err(|problem| self.contents.damaged(problem));
-        }
-        let room = usize::try_from(left).unwrap_or(usize::MAX).min(space.len());
-        let space = space.get_mut(..room).unwrap_or_default();
-        let length = retry_on_intr(|| pread(&file.fd, &mut *space, self.offset))
-            .map_err(|errno| self.contents.damaged(ContentProblem::Read(errno.into())))?;
-        if length == 0 {
-            return Err(self.contents.cut_short(self.offset));
-        }
-        self.sum.update(space.get(..length).unwrap_or_default());
-        self.offset += length as u64;
-        Ok(length)
+        self.contents.fill(&mut self.so_far, space)
     }
 }
 
@@ -259,6 +275,7 @@ fn deliver<S: EntrySink>(
             },
         };
         sink.member(&entry.raw, member, contents.as_ref())?;
+        chain.progress().advanced(1, contents.as_ref().map_or(0, OpenContents::size));
     }
     Ok(())
 }

@@ -8,25 +8,36 @@ use crate::base::account::OverMemoryLimit;
 use crate::base::interrupt::Interrupted;
 use crate::base::kind::ErrorKind;
 use crate::store::StoreError;
-use crate::tree::MergeError;
+use crate::tree::{LookupError, MergeError};
 
 /// An image, a container or a layer cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
 #[non_exhaustive]
 pub enum ImageError {
     /// The caller asked to stop.
+    #[error(transparent)]
     Interrupted(#[from] Interrupted),
     /// More memory was wanted than the operation may use.
+    #[error(transparent)]
     Memory(#[from] OverMemoryLimit),
     /// The store.
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The members of a layer, or their contents.
+    #[error(transparent)]
     Read(#[from] ReadError),
     /// The combination of layers.
+    #[error(transparent)]
     Merge(#[from] MergeError),
     /// The helper.
+    #[error(transparent)]
     Source(#[from] SourceError),
+    /// A path in the merged files.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A mistake of this library.
+    #[error("internal error: {0}; please report it")]
+    Internal(&'static str),
 }
 
 impl ImageError {
@@ -39,6 +50,8 @@ impl ImageError {
             ImageError::Read(error) => error.kind(),
             ImageError::Merge(error) => error.kind(),
             ImageError::Source(error) => error.kind(),
+            ImageError::Lookup(error) => error.kind(),
+            ImageError::Internal(_) => ErrorKind::Failure,
         }
     }
 

@@ -3,12 +3,16 @@
 //!
 //! It opens files in windows, layer by layer; the order is that of the tree.
 
-use cstor_proto::{Refusal, RelPath};
+use std::borrow::Cow;
 
-use crate::access::{Escalating, FileSource, OpenedFile};
+use cstor_helper::open::refusal_of_file;
+use cstor_proto::{Refusal, RelPath};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::access::{By, Chain, Escalating, FileSource, OpenedFile};
 use crate::contents::flow::{self, OpenContents};
-use crate::contents::{ContentProblem, ImageError, ReadError};
-use crate::store::chain::Chain;
+use crate::contents::{ContentProblem, ImageError, ReadError, ReadProblem};
+use crate::store::chain::ChainLayer;
 use crate::tar::Content;
 use crate::tree::{FinalTree, InodeKind, TreeEntry};
 
@@ -16,11 +20,10 @@ use crate::tree::{FinalTree, InodeKind, TreeEntry};
 /// of an inode: `visit` is told the first name for the others.
 pub(crate) fn visit<E: From<ImageError>>(
     tree: &FinalTree,
-    chain: &Chain,
+    (chain, source): (&Chain, &mut Escalating),
     open: bool,
     mut visit: impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut source = Escalating::new(chain.shared());
     let mut seen = vec![false; tree.inodes()];
     let mut window = Vec::new();
     let most = flow::window();
@@ -31,11 +34,29 @@ pub(crate) fn visit<E: From<ImageError>>(
         let has_contents = matches!(entry.inode.kind(), InodeKind::File { size: 1.., .. });
         window.push((entry, open && first && has_contents));
         if window.len() == most || entries.peek().is_none() {
-            deliver(&window, chain, &mut source, &mut visit)?;
+            deliver(&window, chain, source, &mut visit)?;
             window.clear();
         }
     }
     Ok(())
+}
+
+/// Opens the contents of one regular file of the tree.
+pub(crate) fn open<'a>(
+    entry: &TreeEntry<'_>,
+    content: Content,
+    (chain, source): (&'a Chain, &mut Escalating),
+) -> Result<OpenContents<'a>, ImageError> {
+    let layer = layer_of(entry, chain)?;
+    let file = if layer.flat && content.size == 0 {
+        // What has no contents has no digest, and so no place in a flat layer.
+        let fd = memfd_create("empty", MemfdFlags::CLOEXEC);
+        fd.map(|fd| OpenedFile { fd, size: 0, by: By::Direct }).map_err(refusal_of_file)
+    } else {
+        let places = [place(entry, layer)?];
+        source.open_batch(layer, &places)?.pop().unwrap_or(Err(Refusal::NotFound))
+    };
+    opened(entry, entry.path.clone().into(), content, file, (chain, layer))
 }
 
 fn deliver<E: From<ImageError>>(
@@ -44,46 +65,62 @@ fn deliver<E: From<ImageError>>(
     source: &mut Escalating,
     visit: &mut impl FnMut(&TreeEntry<'_>, Option<&OpenContents<'_>>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut opened: Vec<Option<Result<OpenedFile, Refusal>>> = window.iter().map(|_| None).collect();
-    for place in 0..chain.layers().len() {
-        let Some(layer) = chain.layers().get(place) else { continue };
-        let of_layer = |(entry, wanted): &(TreeEntry<'_>, bool)| *wanted && entry.inode.layer() == place;
-        let names = window.iter().filter(|item| of_layer(item)).map(|(entry, _)| {
-            let error = |invalid: cstor_proto::InvalidPath| read_error(layer.record.id, &entry.path, invalid.into());
-            let path = RelPath::from_clean(entry.path.clone()).map_err(error)?;
-            let digest = match entry.inode.kind() {
-                InodeKind::File { digest, .. } => *digest,
-                _ => None,
-            };
-            Ok(layer.place(path, digest))
-        });
-        let names = names.collect::<Result<Vec<_>, ReadError>>().map_err(ImageError::from)?;
-        if names.is_empty() {
+    let mut files: Vec<Option<Result<OpenedFile, Refusal>>> = window.iter().map(|_| None).collect();
+    for (number, layer) in chain.layers().iter().enumerate() {
+        let of_layer = |(entry, wanted): &(TreeEntry<'_>, bool)| *wanted && entry.inode.layer() == number;
+        let places = window.iter().filter(|item| of_layer(item)).map(|(entry, _)| place(entry, layer));
+        let places = places.collect::<Result<Vec<_>, ReadError>>().map_err(ImageError::from)?;
+        if places.is_empty() {
             continue;
         }
-        let slots = opened.iter_mut().zip(window).filter(|(_, item)| of_layer(item));
-        for ((slot, _), file) in slots.zip(source.open_batch(layer, &names).map_err(ImageError::from)?) {
+        let slots = files.iter_mut().zip(window).filter(|(_, item)| of_layer(item));
+        for ((slot, _), file) in slots.zip(source.open_batch(layer, &places).map_err(ImageError::from)?) {
             *slot = Some(file);
         }
     }
-    for ((entry, _), file) in window.iter().zip(opened) {
-        let (Some(file), Some(layer), &InodeKind::File { size, crc, digest }) =
-            (file, chain.layers().get(entry.inode.layer()), entry.inode.kind())
-        else {
+    for ((entry, _), file) in window.iter().zip(files) {
+        let (Some(file), &InodeKind::File { size, crc, digest }) = (file, entry.inode.kind()) else {
             visit(entry, None)?;
+            chain.progress().advanced(1, 0);
             continue;
         };
-        let error =
-            |problem: ContentProblem| ImageError::Read(read_error(layer.record.id, &entry.path, problem.into()));
         let content = Content { size, crc, digest };
-        let file = file.map_err(|refusal| error(ContentProblem::unopened(chain, layer, Some(content), refusal)))?;
-        let contents =
-            OpenContents::new(file, content, layer.record.id, &entry.path, chain.interrupt()).map_err(error)?;
+        let layer = layer_of(entry, chain)?;
+        let contents = opened(entry, (&entry.path[..]).into(), content, file, (chain, layer))?;
         visit(entry, Some(&contents))?;
+        chain.progress().advanced(1, size);
     }
     Ok(())
 }
 
-fn read_error(layer: cstor_proto::LayerId, path: &[u8], problem: crate::contents::ReadProblem) -> ReadError {
-    ReadError { layer, name: Some(path.to_vec()), problem }
+fn layer_of<'c>(entry: &TreeEntry<'_>, chain: &'c Chain) -> Result<&'c ChainLayer, ImageError> {
+    chain.layers().get(entry.inode.layer()).ok_or(ImageError::Internal("a file of a layer that is not in the chain"))
+}
+
+/// Where the contents of a file lie in its layer.
+fn place(entry: &TreeEntry<'_>, layer: &ChainLayer) -> Result<RelPath, ReadError> {
+    let path = RelPath::from_clean(entry.path.clone());
+    let path = path.map_err(|invalid| read_error(layer, &entry.path, invalid.into()))?;
+    let digest = match entry.inode.kind() {
+        InodeKind::File { digest, .. } => *digest,
+        _ => None,
+    };
+    Ok(layer.place(path, digest))
+}
+
+/// The contents of a file that was opened, if it has their size.
+fn opened<'a>(
+    entry: &TreeEntry<'_>,
+    name: Cow<'a, [u8]>,
+    content: Content,
+    file: Result<OpenedFile, Refusal>,
+    (chain, layer): (&'a Chain, &ChainLayer),
+) -> Result<OpenContents<'a>, ImageError> {
+    let error = |problem: ContentProblem| ImageError::Read(read_error(layer, &entry.path, problem.into()));
+    let file = file.map_err(|refusal| error(ContentProblem::unopened(chain, layer, Some(content), refusal)))?;
+    OpenContents::new(file, content, layer.record.id, name, chain.interrupt()).map_err(error)
+}
+
+fn read_error(layer: &ChainLayer, path: &[u8], problem: ReadProblem) -> ReadError {
+    ReadError { layer: layer.record.id, name: Some(path.to_vec()), problem }
 }

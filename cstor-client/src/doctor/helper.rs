@@ -104,10 +104,10 @@ fn ranges(ids: Ids) -> Finding {
 }
 
 fn start(storage: &Storage) -> Result<(Confinement, Way), SourceError> {
-    let shared = storage.shared();
-    let roots: Vec<BorrowedFd<'_>> = shared.roots.layered().iter().map(|root| root.dir()).collect();
-    let helper = shared.helper.as_ref().ok_or(SourceError::Unexpected)?;
-    helper.with(&roots, |process| process.facts().ok_or(SourceError::Unexpected))
+    let access = storage.access();
+    let roots: Vec<BorrowedFd<'_>> = access.store().roots.layered().iter().map(|root| root.dir()).collect();
+    let helper = access.helper().ok_or(SourceError::Unexpected)?;
+    helper.with(&roots, access.interrupt(), |process| process.facts().ok_or(SourceError::Unexpected))
 }
 
 /// One finding for each layer of the sandbox.

@@ -30,7 +30,7 @@ const SAMPLES: [&str; 2] = ["overlay-layers/layers.json", "overlay-images/images
 pub(super) fn examine(location: Option<Location>, helper: HelperOptions) -> (Vec<Finding>, Option<Storage>) {
     let mut findings = Vec::new();
     // With the rights of a helper that may have any launcher; it is judged in `helper.rs`.
-    let helper = SharedHelper::new(helper.require_sandbox(false), Default::default());
+    let helper = SharedHelper::new(helper.require_sandbox(false));
     let located = match location {
         Some(location) => {
             findings.push(Finding::good("store.configuration", "--root"));
@@ -43,7 +43,7 @@ pub(super) fn examine(location: Option<Location>, helper: HelperOptions) -> (Vec
         }),
     };
     let opened = located.and_then(|location| {
-        let storage = Storage::open_with(&location, Some(helper));
+        let storage = Storage::open_at(&location).map(|storage| storage.helped_by(helper));
         storage.inspect_err(|_| findings.push(Finding::note("store.path", &*location.root, None)))
     });
     match opened {
@@ -52,7 +52,7 @@ pub(super) fn examine(location: Option<Location>, helper: HelperOptions) -> (Vec
             (findings, None)
         }
         Ok(storage) => {
-            let roots = &storage.shared().roots;
+            let roots = &storage.access().store().roots;
             for (place, root) in roots.layered().iter().enumerate() {
                 let name = match place {
                     0 => "store.root",
@@ -99,7 +99,7 @@ fn lock(root: &Root, name: &'static str, path: &str) -> Finding {
 /// Clones a file of the store into one without a name in the directory.
 pub(super) fn reflinks(storage: Option<&Storage>, directory: &Path) -> Option<Finding> {
     const NAME: &str = "reflink";
-    let root = storage?.shared().roots.first()?;
+    let root = storage?.access().store().roots.first()?;
     let Some(sample) = SAMPLES.iter().find_map(|path| root.open_regular(path).ok()) else {
         return Some(Finding::note(NAME, Value::Unknown, Some(Problem::EmptyStore)));
     };

@@ -15,13 +15,12 @@ use super::error::ExtractError;
 use super::place::{File, Placer};
 use super::plan::source_path;
 use super::report::Counters;
-use crate::access::helper::SharedHelper;
-use crate::access::{By, Direct, Escalating, FileSource, OpenedFile, Proxied, worth_asking};
+use crate::access::{By, Chain, Direct, Escalating, FileSource, OpenedFile, Proxied, worth_asking};
 use crate::base::beneath::CONFINED;
 use crate::base::parallel::start_helpers;
 use crate::base::path::join;
 use crate::contents::{ContentProblem, ImageError, ReadError};
-use crate::store::chain::{Chain, ChainLayer};
+use crate::store::chain::ChainLayer;
 
 /// Directories that a thread takes at a time.
 const DIRS_A_TURN: usize = 16;
@@ -75,12 +74,8 @@ impl<'p, 'a> FromChain<'p, 'a> {
         let next = AtomicUsize::new(0);
         let refused = Mutex::new(Vec::new());
         let work = || {
-            let mut worker = Worker {
-                from: self,
-                direct: source.direct(self.chain.shared()),
-                filler: self.placer.filler(),
-                refused: Vec::new(),
-            };
+            let mut worker =
+                Worker { from: self, direct: source.direct(), filler: self.placer.filler(), refused: Vec::new() };
             let result = worker.take_turns(&next);
             if result.is_err() {
                 self.failed.store(true, Ordering::Relaxed);
@@ -119,7 +114,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
                         _ => self.placer.open(file.dir)?,
                     };
                     self.place_file(fd.as_fd(), file, Some(opened), &mut filler)?;
-                    self.placer.progress.placed(1, file.size());
+                    self.placer.progress.advanced(1, file.size());
                     parent = Some((file.dir, fd));
                 }
             }
@@ -252,12 +247,12 @@ impl Worker<'_, '_, '_> {
                 }
             }
         }
-        placer.progress.placed(placed, bytes);
+        placer.progress.advanced(placed, bytes);
         Ok(())
     }
 
     fn may_escalate(&self) -> bool {
-        self.from.chain.shared().helper.as_ref().is_some_and(SharedHelper::can_help)
+        self.from.chain.can_be_helped()
     }
 
     /// Opens the contents of files of one layer; an empty file has none to open.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rustix::fs::fstat;
@@ -19,10 +20,11 @@ use super::destination::Staging;
 use super::error::ExtractError;
 use super::meta::Policy;
 use super::place::{File, Placer};
-use super::report::{Counters, Progress, Report, Silent};
+use super::report::{Counters, Report};
 use super::{Extractor, report};
 use crate::base::account::Account;
 use crate::base::interrupt::{Interrupt, Interrupted};
+use crate::base::progress::{Progress, Silent};
 use crate::contents::ContentProblem;
 use crate::splitfd::{FileSupply, Members, Place, Reader};
 use crate::store::chain::MAX_LAYERS;
@@ -33,41 +35,43 @@ use crate::tree::{FinalTree, InodeId, MergeProblem};
 /// What is read or written at a time.
 const PIECE: usize = 256 * 1024;
 
-/// Extracts layers that come as splitfdstreams, the base first, each with its external files.
-///
-/// They are merged as an image's layers are: whiteouts and opaque directories hide what the streams before them have,
-/// and leave nothing themselves. All options of `extractor` hold, except that contents which stand in a stream are
-/// always copied, and that [`Extractor::before_placing`] hears of no roots: what `files` opens later is its own
-/// concern. No checksum comes with a stream, so nothing is held against one. No store comes with one either: a caller who
-/// knows of stores keeps the destination out of them with [`crate::discover::Territory::check`].
-///
-/// ```
-/// # use cstor_client::{Layer, Storage, extract::Extractor, splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD}};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-#[doc = include_str!("../example_store.txt")]
-/// let layer = Layer::open(&Storage::open(root)?, "aee32ac4")?;
-/// let (mut stream, mut files) = (Vec::new(), Collect::new(200));
-/// layer.splitfdstream(&mut stream, &mut files, DEFAULT_INLINE_THRESHOLD)?;
-/// let files = files.into_files();
-/// splitfdstream::extract([(&stream[..], &files[..])], rootfs, &Extractor::new())?;
-/// # Ok(())
-/// # }
-/// ```
-pub fn extract<R: Read, F: FileSupply>(
-    layers: impl IntoIterator<Item = (R, F)>,
-    destination: impl AsRef<Path>,
-    extractor: &Extractor,
-) -> Result<Report, ExtractError> {
-    let mut streams = Streams::begin(destination.as_ref(), extractor, &Silent)?;
-    let mut supplies = Vec::new();
-    for (stream, files) in layers {
-        if supplies.len() == MAX_LAYERS {
-            return Err(ExtractError::TooManyStreams { limit: MAX_LAYERS });
+impl Extractor {
+    /// Extracts layers that come as splitfdstreams, the base first, each with its external files.
+    ///
+    /// They are merged as an image's layers are: whiteouts and opaque directories hide what the streams before them have,
+    /// and leave nothing themselves. All options hold, except that contents which stand in a stream are
+    /// always copied, and that [`Extractor::before_placing`] hears of no roots: what `files` opens later is its own
+    /// concern. No checksum comes with a stream, so nothing is checked against one. No store comes with one either: a caller who
+    /// knows of stores keeps the destination out of them with [`crate::discover::Territory::check`].
+    ///
+    /// ```
+    /// # use cstor_client::{Layer, Storage, extract::Extractor, splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_store.txt")]
+    /// let layer = Layer::open(&Storage::open(root)?, "aee32ac4")?;
+    /// let (mut stream, mut files) = (Vec::new(), Collect::new(200));
+    /// layer.splitfdstream(&mut stream, &mut files, DEFAULT_INLINE_THRESHOLD)?;
+    /// let files = files.into_files();
+    /// Extractor::new().extract_streams([(&stream[..], &files[..])], rootfs)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn extract_streams<R: Read, F: FileSupply>(
+        &self,
+        layers: impl IntoIterator<Item = (R, F)>,
+        destination: impl AsRef<Path>,
+    ) -> Result<Report, ExtractError> {
+        let mut streams = Streams::begin(destination.as_ref(), self)?;
+        let mut supplies = Vec::new();
+        for (stream, files) in layers {
+            if supplies.len() == MAX_LAYERS {
+                return Err(ExtractError::TooManyStreams { limit: MAX_LAYERS });
+            }
+            streams.lay(&mut Members::new(Reader::new(stream, files.count())))?;
+            supplies.push(files);
         }
-        streams.lay(&mut Members::new(Reader::new(stream, files.count())))?;
-        supplies.push(files);
+        streams.place(supplies, false)
     }
-    streams.place(supplies, false)
 }
 
 /// One layer as it comes: its members, and the contents of the last one.
@@ -116,7 +120,7 @@ impl<R: Read> Stream for Members<Reader<R>> {
 pub(crate) struct Streams<'e> {
     extractor: &'e Extractor,
     interrupt: Interrupt,
-    progress: &'e dyn Progress,
+    progress: Arc<dyn Progress>,
     policy: Policy,
     // Before the destination, so that it is closed when that is removed.
     aside: Aside,
@@ -128,11 +132,7 @@ pub(crate) struct Streams<'e> {
 }
 
 impl<'e> Streams<'e> {
-    pub(crate) fn begin(
-        destination: &Path,
-        extractor: &'e Extractor,
-        progress: &'e dyn Progress,
-    ) -> Result<Streams<'e>, ExtractError> {
+    pub(crate) fn begin(destination: &Path, extractor: &'e Extractor) -> Result<Streams<'e>, ExtractError> {
         let account = Account::open(extractor.memory_limit).map_err(StoreError::from)?;
         let interrupt = extractor.interrupt.clone().unwrap_or_default();
         let staging = Staging::create(destination, extractor.options.replace, &Territory::default(), &interrupt)?;
@@ -140,6 +140,7 @@ impl<'e> Streams<'e> {
         // Looks at the umask, which a sandbox may hide.
         let policy = extractor.policy();
         let (tree, contents) = (FinalTree::new(&account), HashMap::new());
+        let progress = extractor.progress.clone().unwrap_or_else(|| Arc::new(Silent));
         Ok(Streams {
             extractor,
             interrupt,
@@ -152,6 +153,12 @@ impl<'e> Streams<'e> {
             layers: 0,
             contents,
         })
+    }
+
+    /// Who is told how the extraction comes along.
+    #[cfg(feature = "jsonrpc")]
+    pub(crate) fn progress(&self) -> &dyn Progress {
+        &*self.progress
     }
 
     /// Calls the hook of the extractor now, for streams of which everything is open, instead of before placing.
@@ -216,7 +223,7 @@ impl<'e> Streams<'e> {
             policy,
             root: staging.root(),
             counters: &counters,
-            progress,
+            progress: &*progress,
             interrupt: &interrupt,
         };
         placer.place(|| FromStreams { placer: &placer, aside: &aside, contents: &contents, supplies }.place_files())?;
@@ -260,7 +267,7 @@ impl<F: FileSupply> FromStreams<'_, '_, F> {
                 _ => placer.open(file.dir)?,
             };
             self.place_file(fd.as_fd(), file, &mut filler, &uncloneable)?;
-            placer.progress.placed(1, file.size());
+            placer.progress.advanced(1, file.size());
             parent = Some((file.dir, fd));
         }
         Ok(())

@@ -13,8 +13,8 @@ use cstor_helper::open::layers_dir;
 use super::destination::Staging;
 use super::error::ExtractError;
 use super::plan::Plan;
+use crate::access::Chain;
 use crate::access::Escalating;
-use crate::store::chain::Chain;
 
 /// What an extraction uses from now on, beside what is open already.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Hook {
         if let Some(proxied) = source.proxied() {
             proxied.settle(needed)?;
         }
-        let roots: Vec<_> = chain.shared().roots.all().map(|root| root.dir()).collect();
+        let roots: Vec<_> = chain.store().roots.all().map(|root| root.dir()).collect();
         let layers: Vec<_> = roots.iter().filter_map(layers_dir).collect();
         self.call(roots.into_iter().chain(layers.iter().map(AsFd::as_fd)).collect(), staging)
     }

@@ -17,9 +17,11 @@ mod plan;
 mod report;
 mod survey;
 
+use std::fmt;
 use std::io;
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use rustix::fs::{Mode, OFlags, open};
@@ -28,17 +30,15 @@ use rustix::process::{getegid, geteuid};
 pub use clone::Reflink;
 pub use error::{ExtractError, Obstacle};
 pub use hook::Reach;
-pub use report::{Losses, Progress, Report, Silent};
+pub use report::{Losses, Report};
 
-use crate::access::Escalating;
-use crate::base::account::Account;
+use crate::access::{Access, Chain, Escalating};
 use crate::base::descriptors::descriptor_limit;
 use crate::base::interrupt::Interrupt;
-use crate::contents::merged::{self, Merging};
-use crate::storage::Layer;
-use crate::storage::Target;
-use crate::store::chain::Chain;
-use crate::store::{StoreError, Territory};
+use crate::base::progress::Progress;
+use crate::contents::merged;
+use crate::storage::{Rootfs, Target};
+use crate::store::Territory;
 use crate::tree::FinalTree;
 use destination::Staging;
 use from_chain::FromChain;
@@ -79,22 +79,29 @@ struct Options {
 /// Extracts images.
 ///
 /// ```
-/// # use cstor_client::{ProxiedStorage, extract::Extractor};
+/// # use cstor_client::{Storage, extract::Extractor, helper::HelperOptions};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # cstor_client::init_if_helper();
 #[doc = include_str!("../example_store.txt")]
-/// let storage = ProxiedStorage::open(root)?;
+/// let storage = Storage::open(root)?.with_helper(HelperOptions::new());
 /// let report = Extractor::new().verify(true).extract(&storage.image("localhost/demo")?, rootfs)?;
 /// println!("{} files, {} bytes reflinked", report.files, report.reflinked_bytes);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Extractor {
     options: Options,
     interrupt: Option<Interrupt>,
+    progress: Option<Arc<dyn Progress>>,
     memory_limit: Option<u64>,
     before_placing: Option<Hook>,
+}
+
+impl fmt::Debug for Extractor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extractor").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl Default for Extractor {
@@ -115,7 +122,7 @@ impl Extractor {
             verify: false,
             replace: false,
         };
-        Extractor { options, interrupt: None, memory_limit: None, before_placing: None }
+        Extractor { options, interrupt: None, progress: None, memory_limit: None, before_placing: None }
     }
 
     /// Whether contents are cloned; by default where the file system can.
@@ -161,15 +168,24 @@ impl Extractor {
         self
     }
 
-    /// What stops the extraction; by default the interrupt of the store ([`Storage::interrupt`](crate::Storage::interrupt)),
-    /// to which waits for the store's locks and for the helper listen in any case.
+    /// What stops the extraction; by default the interrupt of the store ([`Storage::interrupt`](crate::Storage::interrupt)).
+    #[must_use]
     pub fn interrupt(mut self, interrupt: Interrupt) -> Extractor {
         self.interrupt = Some(interrupt);
         self
     }
 
+    /// Who is told how the extraction comes along; by default whoever is told of the store's operations
+    /// ([`Storage::with_progress`](crate::Storage::with_progress)).
+    #[must_use]
+    pub fn progress(mut self, progress: impl Progress + 'static) -> Extractor {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+
     /// How many bytes the extraction may keep in memory of what an image chooses; by default as
-    /// [`Storage::limit_memory`](crate::Storage::limit_memory) says.
+    /// [`Storage::with_memory_limit`](crate::Storage::with_memory_limit) says.
+    #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Extractor {
         self.memory_limit = Some(bytes);
         self
@@ -189,60 +205,49 @@ impl Extractor {
         self
     }
 
-    /// Extracts an image or a container to a directory that does not exist or is empty, and neither lies in a directory
-    /// of the store that is read nor holds one.
+    /// Extracts an image, a container or one layer to a directory that does not exist or is empty, and neither lies in
+    /// a directory of the store that is read nor holds one.
+    ///
+    /// # Errors
+    /// [`ExtractError`] says what cannot be read or written. Nothing is left then.
     pub fn extract(&self, target: impl Into<Target>, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
-        self.extract_with(target, destination.as_ref(), &Silent)
+        let mut chain = target.into().open_chain_under(|access| self.apply(access))?;
+        let (mut source, policy) = (chain.source(), self.policy());
+        let tree = merged::merge(&mut chain, &mut source, &|name| policy.keeps(name))?;
+        self.place((&chain, &mut source), &tree, policy, destination.as_ref())
     }
 
-    /// Extracts what one layer has of its own, without those below it; its whiteouts leave nothing.
-    pub fn extract_layer(&self, layer: &Layer, destination: impl AsRef<Path>) -> Result<Report, ExtractError> {
-        self.extract_chain(layer.open_alone()?, destination.as_ref(), &Silent)
-    }
-
-    /// Extracts an image or a container, telling `progress` how it comes along.
-    pub fn extract_with(
-        &self,
-        target: impl Into<Target>,
-        destination: &Path,
-        progress: &dyn Progress,
-    ) -> Result<Report, ExtractError> {
-        self.extract_chain(target.into().open_chain()?, destination, progress)
-    }
-
-    fn extract_chain(
-        &self,
-        mut chain: Chain,
-        destination: &Path,
-        progress: &dyn Progress,
-    ) -> Result<Report, ExtractError> {
-        let account = self.memory_limit.map(|limit| Account::open(Some(limit))).transpose();
-        chain.run_under(self.interrupt.as_ref(), account.map_err(StoreError::from)?);
-        let (layers, policy) = (chain.layers().len(), self.policy());
-        let merging = Merging {
-            keep: &|name| policy.keeps(name),
-            progress: &mut |done, entries| progress.layer_read(done, layers, entries),
+    /// The access of the extraction: that of the store, but for what was said of this one.
+    fn apply(&self, access: Access) -> Access {
+        let access = match &self.interrupt {
+            Some(interrupt) => access.interrupted_by(interrupt.clone()),
+            None => access,
         };
-        let tree = merged::merge_with(&mut chain, merging)?;
-        self.place(&chain, &tree, policy, destination, progress)
+        let access = match &self.progress {
+            Some(progress) => access.reporting_to(Arc::clone(progress)),
+            None => access,
+        };
+        match self.memory_limit {
+            Some(bytes) => access.limited_to(bytes),
+            None => access,
+        }
     }
 
     fn place(
         &self,
-        chain: &Chain,
+        (chain, source): (&Chain, &mut Escalating),
         tree: &FinalTree,
         policy: Policy,
         destination: &Path,
-        progress: &dyn Progress,
     ) -> Result<Report, ExtractError> {
+        let progress = chain.progress();
         let plan = self.plan(tree, &policy, chain.interrupt())?;
-        let territory = Territory::of_roots(&chain.shared().roots)?;
+        let territory = Territory::of_roots(&chain.store().roots)?;
         let staging = Staging::create(destination, self.options.replace, &territory, chain.interrupt())?;
-        let mut source = Escalating::new(chain.shared());
         // Looks at control groups, which a sandbox may hide.
         let threads = threads();
         match (&self.before_placing, source.proxied()) {
-            (Some(hook), _) => hook.run(chain, &plan, &staging, &mut source)?,
+            (Some(hook), _) => hook.run(chain, &plan, &staging, source)?,
             (None, Some(proxied)) if plan.needs_helper => proxied.start_early(),
             (None, _) => {}
         }
@@ -260,9 +265,9 @@ impl Extractor {
         };
         let contents = FromChain::new(&placer, chain);
         if self.options.reflink == Reflink::Always {
-            contents.probe_clone(&mut source, destination)?;
+            contents.probe_clone(source, destination)?;
         }
-        placer.place(|| contents.place_files(&mut source, threads))?;
+        placer.place(|| contents.place_files(source, threads))?;
         let remainder = staging.publish()?;
         let verified =
             plan.without_checksum == 0 && (self.options.verify || Counters::get(&counters.reflinked_bytes) == 0);
@@ -286,6 +291,18 @@ impl Extractor {
             umask: umask(),
             own_ids: (geteuid().as_raw(), getegid().as_raw()),
         }
+    }
+}
+
+impl Rootfs {
+    /// Extracts the files to a directory, as [`Extractor::extract`] does, without reading the layers again. The
+    /// interrupt, the progress and the memory limit are those of the store that it was read from.
+    ///
+    /// # Errors
+    /// As [`Extractor::extract`].
+    pub fn extract(&self, destination: impl AsRef<Path>, extractor: &Extractor) -> Result<Report, ExtractError> {
+        let source = &mut self.source();
+        extractor.place((self.chain(), source), self.tree(), extractor.policy(), destination.as_ref())
     }
 }
 

@@ -17,9 +17,10 @@ use super::clone::{Fill, FillError, Filled, Filler};
 use super::error::ExtractError;
 use super::meta::Policy;
 use super::plan::{Plan, Step};
-use super::report::{Counters, Progress};
+use super::report::Counters;
 use crate::base::beneath::{CONFINED, open_dir};
 use crate::base::interrupt::Interrupt;
+use crate::base::progress::Progress;
 use crate::tar::Content;
 use crate::tree::{FinalTree, Inode, InodeId, InodeKind};
 

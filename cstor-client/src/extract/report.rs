@@ -87,27 +87,3 @@ impl Counters {
         counter.load(Ordering::Relaxed)
     }
 }
-
-/// Is told how an extraction comes along, from any of its threads.
-pub trait Progress: Sync {
-    /// The headers of one more layer were read.
-    fn layer_read(&self, layer: usize, layers: usize, entries: u64) {
-        let _ = (layer, layers, entries);
-    }
-
-    /// It is known what there is to do.
-    fn planned(&self, files: u64, bytes: u64) {
-        let _ = (files, bytes);
-    }
-
-    /// Some more files are in place.
-    fn placed(&self, files: u64, bytes: u64) {
-        let _ = (files, bytes);
-    }
-}
-
-/// Tells nobody.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Progress for Silent {}

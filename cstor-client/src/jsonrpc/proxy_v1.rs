@@ -24,7 +24,7 @@ pub use pipe::{Blob, Pipe};
 
 use crate::base::digest::Digest;
 use crate::extract::from_streams::Streams;
-use crate::extract::{Extractor, Progress, Report};
+use crate::extract::{Extractor, Report};
 use crate::store::chain::MAX_LAYERS;
 use conversation::{Conversation, INITIALIZE};
 use layer::{Layer, LayerName};
@@ -64,12 +64,12 @@ impl Version {
 /// A running image proxy.
 ///
 /// ```no_run
-/// use cstor_client::extract::{Extractor, Silent};
+/// use cstor_client::extract::Extractor;
 /// use cstor_client::jsonrpc::{ProxyOptions, ProxyV1Client};
 ///
 /// let command = ["skopeo".to_owned(), "experimental-image-proxy".to_owned()];
 /// let proxy = ProxyV1Client::start(&command, ProxyOptions::new())?;
-/// let report = proxy.extract("oci:layout:latest", "rootfs".as_ref(), &Extractor::new(), &Silent)?;
+/// let report = proxy.extract("oci:layout:latest", "rootfs".as_ref(), &Extractor::new())?;
 /// assert!(report.verified);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -191,9 +191,8 @@ impl ProxyV1Client {
         reference: &str,
         destination: &Path,
         extractor: &Extractor,
-        progress: &dyn Progress,
     ) -> Result<Report, ProxyV1Error> {
-        let mut streams = Streams::begin(destination, extractor, progress)?;
+        let mut streams = Streams::begin(destination, extractor)?;
         streams.confine()?;
         let image = self.open_image(reference)?;
         let layers = self.layers(&image)?;
@@ -202,7 +201,7 @@ impl ProxyV1Client {
             let mut layer = Layer::open(blob, name.clone())?;
             let read = streams.lay(&mut layer);
             let entries = layer.finish(read)?;
-            progress.layer_read(place + 1, layers.len(), entries);
+            streams.progress().layer_read(place + 1, layers.len(), entries);
         }
         self.close_image(image)?;
         self.shutdown();

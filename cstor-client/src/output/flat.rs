@@ -8,12 +8,12 @@ use std::io::{BufWriter, Write};
 
 use tar::{EntryType, Header};
 
+use crate::access::{Chain, Escalating};
 use crate::base::account::Charge;
 use crate::base::host_xattrs::is_left_out_of_tars;
 use crate::contents::flow::OpenContents;
 use crate::contents::visit::visit;
 use crate::output::OutputError;
-use crate::store::chain::Chain;
 use crate::tar::Time;
 use crate::tree::{FinalTree, InodeKind, Meta, TreeEntry};
 
@@ -24,11 +24,15 @@ const MAX_ID: u64 = 0o7_777_777;
 const MAX_SIZE: u64 = 0o77_777_777_777;
 
 /// Writes the tar of a merged tree.
-pub(crate) fn write(tree: &FinalTree, chain: &Chain, out: impl Write) -> Result<u64, OutputError> {
+pub(crate) fn write(
+    tree: &FinalTree,
+    (chain, source): (&Chain, &mut Escalating),
+    out: impl Write,
+) -> Result<u64, OutputError> {
     let out = BufWriter::with_capacity(BUFFER, out);
     let charge = chain.account().charge();
     let mut flat = Flat { out, written: 0, firsts: HashMap::new(), charge, buffer: vec![0; BUFFER] };
-    visit(tree, chain, true, |entry, contents| flat.member(entry, contents))?;
+    visit(tree, (chain, source), true, |entry, contents| flat.member(entry, contents))?;
     // Two blocks of zeros end an archive.
     flat.bytes(&[0; 2 * BLOCK])?;
     flat.out.flush().map_err(OutputError::Write)?;

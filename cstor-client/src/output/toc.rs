@@ -12,12 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq, Serializer};
 
+use crate::access::{Chain, Escalating};
 use crate::base::account::Account;
 use crate::base::digest::Digest;
 use crate::contents::flow::OpenContents;
 use crate::contents::visit::visit;
 use crate::output::OutputError;
-use crate::store::chain::Chain;
 use crate::tar::{Header, Kind, Time, Xattr};
 use crate::tree::{FinalTree, InodeKind, TreeEntry, is_marker};
 
@@ -125,10 +125,15 @@ impl Toc {
 pub(crate) type TakeRow<'a> = &'a mut dyn FnMut(TocEntry) -> Result<(), OutputError>;
 
 /// Gives the rows of an image: its files, with their digests if `read` is set, else without opening any.
-pub(crate) fn of_tree(tree: &FinalTree, chain: &Chain, read: bool, take: TakeRow<'_>) -> Result<(), OutputError> {
+pub(crate) fn of_tree(
+    tree: &FinalTree,
+    (chain, source): (&Chain, &mut Escalating),
+    read: bool,
+    take: TakeRow<'_>,
+) -> Result<(), OutputError> {
     // The first names of files that have several.
     let (mut firsts, mut charge): (HashMap<u32, String>, _) = (HashMap::new(), chain.account().charge());
-    visit(tree, chain, read, |entry, contents| {
+    visit(tree, (chain, source), read, |entry, contents| {
         let first = firsts.get(&entry.inode_number);
         // Its attributes are in the row of the first name.
         let mut row = TocEntry::of_inode(entry, first.is_none());

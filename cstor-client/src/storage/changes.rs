@@ -7,13 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::access::Escalating;
+use crate::access::Chain;
 use crate::base::account::Charge;
 use crate::base::path::{join, split};
 use crate::contents::ImageError;
 use crate::contents::entries;
-use crate::contents::merged::{self, Merging};
-use crate::store::chain::Chain;
+use crate::contents::merged;
 use crate::tar::{Header, Kind, Member};
 use crate::tree::{FinalTree, Inode, Meaning, classify};
 
@@ -40,9 +39,8 @@ pub enum ChangeKind {
 /// The changes that the top layer of a chain makes.
 pub(super) fn of(mut chain: Chain) -> Result<Vec<Change>, ImageError> {
     let top = chain.layers().len().saturating_sub(1);
-    let mut source = Escalating::new(chain.shared());
-    let merging = Merging { keep: &|_| false, progress: &mut |_, _| {} };
-    let below = merged::merge_below(&mut chain, top, &mut source, merging)?;
+    let mut source = chain.source();
+    let below = merged::merge_below(&mut chain, top, &mut source, &|_| false)?;
     let (mut headers, mut charge) = (Vec::new(), chain.account().charge());
     entries::each_member(&mut chain, top, &mut source, &mut |_, Member { mut header, .. }| {
         header.xattrs = Vec::new();

@@ -4,33 +4,30 @@
 //! is how each file was at its moment. What podman mounts into it, volumes above all, is not in its layers.
 
 use std::fmt;
-use std::io::Write;
 use std::sync::Arc;
 
 use cstor_proto::LayerId;
 
+use super::Rootfs;
 use super::changes::{self, Change};
-use super::rootfs;
+use crate::access::{Access, Chain};
 use crate::base::digest::ImageId;
 use crate::base::kind::ErrorKind;
 use crate::contents::ImageError;
-use crate::output::OutputError;
-use crate::output::toc::Toc;
 use crate::storage::Layer;
-use crate::store::chain::Chain;
-use crate::store::{ContainerRecord, Shared, StoreError};
-use crate::tree::FinalTree;
+use crate::store::chain;
+use crate::store::{ContainerRecord, StoreError};
 
 /// A container, as the store described it when it was listed or found.
 #[derive(Clone)]
 pub struct Container {
-    shared: Arc<Shared>,
+    access: Access,
     record: Arc<ContainerRecord>,
 }
 
 impl Container {
-    pub(crate) fn new(shared: &Arc<Shared>, record: Arc<ContainerRecord>) -> Container {
-        Container { shared: Arc::clone(shared), record }
+    pub(crate) fn new(access: &Access, record: Arc<ContainerRecord>) -> Container {
+        Container { access: access.clone(), record }
     }
 
     /// Its id.
@@ -65,29 +62,14 @@ impl Container {
 
     /// Its layers, the base first and the one that it writes to last.
     pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
-        let records = self.unless_gone(Chain::records(&*self.shared.snapshot()?, Some(self.record.layer)))?;
-        Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
+        let records = self.unless_gone(chain::records(&*self.access.snapshot()?, Some(self.record.layer)))?;
+        Ok(records.iter().map(|record| Layer::new(&self.access, record)).collect())
     }
 
-    /// The files that it sees; none is opened.
-    pub fn tree(&self) -> Result<FinalTree, ImageError> {
-        rootfs::tree(self.open_chain()?)
-    }
-
-    /// Its table of contents, with the digests of their contents if `digests` is set, else without opening any.
-    pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
-        rootfs::toc(self.open_chain()?, digests)
-    }
-
-    /// Writes the same as JSON, row by row: it is never in memory as a whole.
-    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), OutputError> {
-        rootfs::write_toc(self.open_chain()?, digests, pretty, out)
-    }
-
-    /// Writes the files that it sees as one tar, as [`crate::Image::export`] does. Nothing in its own layer can be
-    /// held against a checksum.
-    pub fn export(&self, out: impl Write) -> Result<u64, OutputError> {
-        rootfs::export(self.open_chain()?, out)
+    /// The files that it sees: its layers are read and merged, and no file is opened. Nothing in its own layer can be
+    /// checked against a checksum.
+    pub fn rootfs(&self) -> Result<Rootfs, ImageError> {
+        Rootfs::read(self.open_chain()?)
     }
 
     /// What it has added, changed and deleted since it was made, in the order of the paths.
@@ -95,15 +77,23 @@ impl Container {
         changes::of(self.open_chain()?)
     }
 
-    /// Opens its layers for reading.
-    pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
-        self.unless_gone(Chain::open(&self.shared, Some(self.record.layer), |_| Ok(())))
+    /// The same one with another access.
+    pub(crate) fn under(self, change: impl FnOnce(Access) -> Access) -> Container {
+        Container { access: change(self.access), ..self }
     }
 
-    /// A layer that is missing is no damage if podman has removed the container since it was found.
+    /// Opens its layers for reading.
+    pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
+        self.unless_gone(Chain::open(&self.access, Some(self.record.layer), |_| Ok(())))
+    }
+
+    /// Reports `Vanished` instead of corruption if podman has removed the container since it was found.
     fn unless_gone<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
         match read {
-            Err(error) if error.kind() == ErrorKind::Corrupt && !self.shared.has_container(&self.record)? => {
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt
+                    && !self.access.store().has_container(&self.record, self.access.interrupt())? =>
+            {
                 Err(StoreError::Vanished { layer: self.record.layer })
             }
             read => read,

@@ -1,34 +1,30 @@
 //! One image of a store: its names, manifest and configuration, and the layers that make it up.
 
 use std::fmt;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::rootfs;
-use super::{Config, Manifest};
+use super::{Config, Manifest, Rootfs};
+use crate::access::{Access, Chain};
 use crate::base::digest::{Digest, ImageId};
 use crate::base::interrupt::Interrupt;
 use crate::base::kind::ErrorKind;
 use crate::contents::ImageError;
-use crate::output::OutputError;
-use crate::output::toc::Toc;
 use crate::storage::Layer;
-use crate::store::chain::Chain;
-use crate::store::{ImageRecord, Shared, Snapshot, StoreError, Territory};
-use crate::tree::FinalTree;
+use crate::store::chain;
+use crate::store::{ImageRecord, Snapshot, StoreError, Territory};
 
 /// An image, as the store described it when it was listed or found.
 #[derive(Clone)]
 pub struct Image {
-    shared: Arc<Shared>,
+    access: Access,
     pub(super) record: Arc<ImageRecord>,
     pub(super) snapshot: Arc<Snapshot>,
 }
 
 impl Image {
-    pub(crate) fn new(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>, record: &Arc<ImageRecord>) -> Image {
-        Image { shared: Arc::clone(shared), record: Arc::clone(record), snapshot: Arc::clone(snapshot) }
+    pub(crate) fn new(access: &Access, snapshot: &Arc<Snapshot>, record: &Arc<ImageRecord>) -> Image {
+        Image { access: access.clone(), record: Arc::clone(record), snapshot: Arc::clone(snapshot) }
     }
 
     /// Its id.
@@ -53,77 +49,64 @@ impl Image {
 
     /// Its manifest.
     pub fn manifest(&self) -> Result<Manifest, StoreError> {
-        let manifest = self.shared.big_data(&self.record, "manifest");
+        let manifest = self.access.store().big_data(&self.record, "manifest");
         self.unless_gone(manifest.and_then(|bytes| Manifest::parse(bytes, self.record.id)))
     }
 
     /// Its configuration. An image of the Docker v2 schema 1 has none.
     pub fn config(&self) -> Result<Config, StoreError> {
         let digest = self.manifest()?.config_digest(self.record.id)?;
-        let config = self.shared.big_data(&self.record, &digest.to_string());
+        let config = self.access.store().big_data(&self.record, &digest.to_string());
         self.unless_gone(config.and_then(|bytes| Config::parse(bytes, self.record.id)))
     }
 
     /// Its layers, the base first; checked to be the ones that its configuration names.
     pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
-        let records = Chain::records(&self.snapshot, self.record.layer)?;
+        let records = chain::records(&self.snapshot, self.record.layer)?;
         self.check_diff_ids(&records)?;
-        Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
+        Ok(records.iter().map(|record| Layer::new(&self.access, record)).collect())
     }
 
     /// Its size as podman counts it: the uncompressed sizes of its layers and the sizes of its manifest
     /// and configuration, in bytes (containers/storage store.go, `ImageSize`).
     pub fn size(&self) -> Result<u64, StoreError> {
-        let layers = Chain::records(&self.snapshot, self.record.layer)?;
+        let layers = chain::records(&self.snapshot, self.record.layer)?;
         let data = self.record.big_data_sizes.values().filter_map(|&size| u64::try_from(size).ok());
         Ok(layers.iter().filter_map(|layer| layer.diff_size).chain(data).fold(0, u64::saturating_add))
     }
 
-    /// The files that a container of it would see, from the headers alone: no file is opened.
-    pub fn tree(&self) -> Result<FinalTree, ImageError> {
-        rootfs::tree(self.open_chain()?)
-    }
-
-    /// Its table of contents: the files that a container of it would see. With the digests of their contents
-    /// if `digests` is set, else without opening any.
-    pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
-        rootfs::toc(self.open_chain()?, digests)
-    }
-
-    /// Writes the same as JSON, row by row: it is never in memory as a whole.
-    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), OutputError> {
-        rootfs::write_toc(self.open_chain()?, digests, pretty, out)
-    }
-
-    /// Writes its merged files as one tar: sorted, in PAX format, the same bytes for the same image. Every
-    /// file is held against its checksum; what was written before an error is not the image.
-    pub fn export(&self, out: impl Write) -> Result<u64, OutputError> {
-        rootfs::export(self.open_chain()?, out)
+    /// The files that a container of it would see: its layers are read and merged, and no file is opened.
+    pub fn rootfs(&self) -> Result<Rootfs, ImageError> {
+        Rootfs::read(self.open_chain()?)
     }
 
     /// Refuses a destination that is, lies in, or holds a directory of the store.
     pub(crate) fn keep_store_from(&self, destination: &Path) -> Result<(), StoreError> {
-        Territory::of_roots(&self.shared.roots)?.check(destination)
+        Territory::of_roots(&self.access.store().roots)?.check(destination)
     }
 
     /// What stops operations on it.
     pub(crate) fn interrupt(&self) -> &Interrupt {
-        &self.shared.interrupt
+        self.access.interrupt()
+    }
+
+    /// The same one with another access.
+    pub(crate) fn under(self, change: impl FnOnce(Access) -> Access) -> Image {
+        Image { access: change(self.access), ..self }
     }
 
     /// Opens its layers for reading.
     pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
-        self.unless_gone(Chain::open(&self.shared, self.record.layer, |records| self.check_diff_ids(records)))
+        self.unless_gone(Chain::open(&self.access, self.record.layer, |records| self.check_diff_ids(records)))
     }
 
-    /// What looks like damage is none if podman has removed the image since it was found, and its layers and files
-    /// with it.
+    /// Reports `ImageVanished` instead of corruption if podman has removed the image since it was found.
     fn unless_gone<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
         let is_same = |now: &Arc<ImageRecord>| now.id == self.record.id && now.layer == self.record.layer;
         match read {
             Err(error)
                 if error.kind() == ErrorKind::Corrupt
-                    && self.shared.snapshot().is_ok_and(|now| !now.images.iter().any(is_same)) =>
+                    && self.access.snapshot().is_ok_and(|now| !now.images.iter().any(is_same)) =>
             {
                 Err(StoreError::ImageVanished { image: self.record.id })
             }

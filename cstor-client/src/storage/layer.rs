@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cstor_proto::{LayerId, Refusal, RelPath};
 
-use crate::access::{Escalating, FileSource};
+use crate::access::{Access, Chain, FileSource};
 use crate::base::digest::Digest;
 use crate::contents::entries::{self, Entries};
 use crate::contents::flow::{self, EntrySink};
@@ -18,20 +18,20 @@ use crate::output::splitfd::{Split, SplitSink};
 use crate::output::toc::{self, Toc};
 use crate::output::{CheckSink, Level, OutputError, TarSink, TocSink, UncheckedTarSink};
 use crate::splitfd::FileConsumer;
-use crate::storage::Storage;
-use crate::store::chain::Chain;
-use crate::store::{LayerRecord, Shared, StoreError};
+use crate::storage::{Rootfs, Storage};
+use crate::store::chain;
+use crate::store::{LayerRecord, StoreError};
 
 /// A layer, as the store described it when it was listed or found.
 #[derive(Clone)]
 pub struct Layer {
-    shared: Arc<Shared>,
+    access: Access,
     record: Arc<LayerRecord>,
 }
 
 impl Layer {
-    pub(crate) fn new(shared: &Arc<Shared>, record: &Arc<LayerRecord>) -> Layer {
-        Layer { shared: Arc::clone(shared), record: Arc::clone(record) }
+    pub(crate) fn new(access: &Access, record: &Arc<LayerRecord>) -> Layer {
+        Layer { access: access.clone(), record: Arc::clone(record) }
     }
 
     /// Finds a layer by its id, a prefix of it of three digits or more, its diff id, link id or name.
@@ -76,18 +76,18 @@ impl Layer {
 
     /// The layers from its base up to itself.
     pub fn chain(&self) -> Result<Vec<Layer>, StoreError> {
-        let snapshot = self.shared.snapshot()?;
+        let snapshot = self.access.snapshot()?;
         if snapshot.layer(self.record.id).is_none() {
             return Err(StoreError::Vanished { layer: self.record.id });
         }
-        let records = Chain::records(&snapshot, Some(self.record.id))?;
-        Ok(records.iter().map(|record| Layer::new(&self.shared, record)).collect())
+        let records = chain::records(&snapshot, Some(self.record.id))?;
+        Ok(records.iter().map(|record| Layer::new(&self.access, record)).collect())
     }
 
     /// Its members in the order of its tar, and last what follows them. No file of its contents is opened.
     pub fn entries(&self) -> Result<Entries, ImageError> {
         let mut chain = self.open_alone()?;
-        let mut source = Escalating::new(&self.shared);
+        let mut source = chain.source();
         entries::open_entries(&mut chain, 0, &mut source)
     }
 
@@ -116,7 +116,7 @@ impl Layer {
     /// Its table of contents, whiteouts and all; with the digests of files if `digests` is set, else without
     /// opening any.
     pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
-        Toc::collect(&self.shared.account()?, |take| self.pump(TocSink::new(digests, take)))
+        Toc::collect(&self.access.account()?, |take| self.pump(TocSink::new(digests, take)))
     }
 
     /// Writes the same as JSON, row by row, with or without whiteouts: it is never in memory as a whole.
@@ -181,7 +181,7 @@ impl Layer {
     /// Passes its entries to a sink.
     pub(crate) fn pump<S: EntrySink>(&self, sink: S) -> Result<S::Output, S::Error> {
         let mut chain = self.open_alone().map_err(ImageError::from)?;
-        let mut source = Escalating::new(&self.shared);
+        let mut source = chain.source();
         let entries = entries::open_entries(&mut chain, 0, &mut source)?;
         match chain.layers().first() {
             Some(layer) => flow::pump(entries, (&chain, layer), &mut source, sink),
@@ -209,14 +209,27 @@ impl Layer {
         let layer = chain.layers().first().ok_or(StoreError::Vanished { layer: self.record.id })?;
         let digest = entries::digests_of(&chain, layer)?.map(|digests| digests.of(name.as_ref()));
         let digest = digest.transpose().map_err(|_| error(ContentProblem::Refused(Refusal::NotFound).into()))?;
-        let opened = Escalating::new(&self.shared).open_batch(layer, &[layer.place(path, digest)])?;
+        let opened = chain.source().open_batch(layer, &[layer.place(path, digest)])?;
         let file = opened.into_iter().next().unwrap_or(Err(Refusal::NotFound));
         Ok(File::from(file.map_err(|refusal| error(ContentProblem::unopened(&chain, layer, None, refusal).into()))?.fd))
     }
 
+    /// The files that it has of its own, without those of the layers below it; its whiteouts leave nothing.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn rootfs(&self) -> Result<Rootfs, ImageError> {
+        Rootfs::read(self.open_alone()?)
+    }
+
+    /// The same one with another access.
+    pub(crate) fn under(self, change: impl FnOnce(Access) -> Access) -> Layer {
+        Layer { access: change(self.access), ..self }
+    }
+
     /// A chain of this layer only.
     pub(crate) fn open_alone(&self) -> Result<Chain, StoreError> {
-        Chain::open_one(&self.shared, self.record.id)
+        Chain::open_one(&self.access, self.record.id)
     }
 }
 

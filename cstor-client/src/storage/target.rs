@@ -1,71 +1,46 @@
-//! What has files to extract: an image or a container.
+//! What can be extracted: an image, a container, or one layer.
 
-use std::io::Write;
-
+use crate::access::{Access, Chain};
 use crate::contents::ImageError;
-use crate::output::OutputError;
-use crate::output::toc::Toc;
-use crate::storage::Container;
-use crate::storage::Image;
-use crate::storage::Layer;
+use crate::storage::{Container, Image, Layer, Rootfs};
 use crate::store::StoreError;
-use crate::store::chain::Chain;
-use crate::tree::FinalTree;
 
-/// An image or a container, as [`crate::Storage::target`] finds it.
+/// An image, a container, or a layer. [`crate::Storage::target`] finds images and containers.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// An image: what a new container of it would see.
     Image(Image),
     /// A container: what it sees.
     Container(Container),
+    /// What one layer has of its own, without those below it; its whiteouts leave nothing.
+    Layer(Layer),
 }
 
 impl Target {
-    /// The layers, the base first.
+    /// Its layers, the base first.
     pub fn layers(&self) -> Result<Vec<Layer>, StoreError> {
         match self {
             Target::Image(image) => image.layers(),
             Target::Container(container) => container.layers(),
+            Target::Layer(layer) => Ok(vec![layer.clone()]),
         }
     }
 
-    /// The merged files, from the headers alone.
-    pub fn tree(&self) -> Result<FinalTree, ImageError> {
+    /// Its merged files: its layers are read, and no file is opened.
+    pub fn rootfs(&self) -> Result<Rootfs, ImageError> {
         match self {
-            Target::Image(image) => image.tree(),
-            Target::Container(container) => container.tree(),
+            Target::Image(image) => image.rootfs(),
+            Target::Container(container) => container.rootfs(),
+            Target::Layer(layer) => layer.rootfs(),
         }
     }
 
-    /// The table of contents of the merged files; see [`Image::toc`].
-    pub fn toc(&self, digests: bool) -> Result<Toc, OutputError> {
+    /// Opens the layers for reading, with another access than that of the store.
+    pub(crate) fn open_chain_under(self, change: impl FnOnce(Access) -> Access) -> Result<Chain, StoreError> {
         match self {
-            Target::Image(image) => image.toc(digests),
-            Target::Container(container) => container.toc(digests),
-        }
-    }
-
-    /// Writes the table of contents of the merged files as JSON; see [`Image::write_toc`].
-    pub fn write_toc(&self, out: impl Write, digests: bool, pretty: bool) -> Result<(), OutputError> {
-        match self {
-            Target::Image(image) => image.write_toc(out, digests, pretty),
-            Target::Container(container) => container.write_toc(out, digests, pretty),
-        }
-    }
-
-    /// Writes the merged files as one tar; see [`Image::export`].
-    pub fn export(&self, out: impl Write) -> Result<u64, OutputError> {
-        match self {
-            Target::Image(image) => image.export(out),
-            Target::Container(container) => container.export(out),
-        }
-    }
-
-    pub(crate) fn open_chain(&self) -> Result<Chain, StoreError> {
-        match self {
-            Target::Image(image) => image.open_chain(),
-            Target::Container(container) => container.open_chain(),
+            Target::Image(image) => image.under(change).open_chain(),
+            Target::Container(container) => container.under(change).open_chain(),
+            Target::Layer(layer) => layer.under(change).open_alone(),
         }
     }
 }
@@ -79,6 +54,12 @@ impl From<&Image> for Target {
 impl From<&Container> for Target {
     fn from(container: &Container) -> Target {
         Target::Container(container.clone())
+    }
+}
+
+impl From<&Layer> for Target {
+    fn from(layer: &Layer) -> Target {
+        Target::Layer(layer.clone())
     }
 }
 

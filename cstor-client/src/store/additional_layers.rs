@@ -11,11 +11,12 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cstor_helper::open::refusal_of_file;
 use cstor_proto::{Refusal, StoreIndex};
 use rustix::fs::{Mode, OFlags, openat2};
 
 use super::file::BENEATH;
-use super::{LayerPart, LayerRecord, Root, Shared, StoreError};
+use super::{LayerPart, LayerRecord, Root, Store, StoreError};
 use crate::base::digest::Digest;
 use crate::base::kind::ErrorKind;
 
@@ -33,10 +34,10 @@ pub(crate) struct AdditionalLayer {
 }
 
 /// Finds what an additional layer store has of a layer; none if it is no layer of one.
-pub(crate) fn find(shared: &Shared, layer: &LayerRecord) -> Result<Option<AdditionalLayer>, StoreError> {
+pub(crate) fn find(store: &Store, layer: &LayerRecord) -> Result<Option<AdditionalLayer>, StoreError> {
     let pointer = format!("overlay/{}/additionallayer", layer.id);
     let mut path = None;
-    for (_, root) in shared.roots.search(layer.root) {
+    for (_, root) in store.roots.search(layer.root) {
         match root.read(&pointer, MAX_POINTER) {
             Ok(bytes) => {
                 path = Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes.trim_ascii_end())));
@@ -49,18 +50,18 @@ pub(crate) fn find(shared: &Shared, layer: &LayerRecord) -> Result<Option<Additi
         }
     }
     let Some(path) = path else { return Ok(None) };
-    let beneath = shared.roots.layer_stores().find_map(|(index, store)| {
-        let place = path.strip_prefix(store.path()).ok()?.as_os_str().to_str()?;
-        Some((index, store, digest_of(place)?, place))
+    let beneath = store.roots.layer_stores().find_map(|(index, root)| {
+        let place = path.strip_prefix(root.path()).ok()?.as_os_str().to_str()?;
+        Some((index, root, digest_of(place)?, place))
     });
-    let Some((index, store, digest, place)) = beneath else {
+    let Some((index, root, digest, place)) = beneath else {
         return Err(StoreError::LayerStore { layer: layer.id, path: path.clone() });
     };
     let part = |part, opened: Result<OwnedFd, Refusal>| {
         opened.map_err(|refusal| StoreError::LayerPart { layer: layer.id, part, refusal })
     };
-    let diff = part(LayerPart::Diff, open(store, &format!("{place}/diff"), OFlags::PATH | OFlags::DIRECTORY))?;
-    let blob = match open(store, &format!("{place}/blob"), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+    let diff = part(LayerPart::Diff, open(root, &format!("{place}/diff"), OFlags::PATH | OFlags::DIRECTORY))?;
+    let blob = match open(root, &format!("{place}/blob"), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
         Err(Refusal::NotFound) => None,
         opened => Some(part(LayerPart::Blob, opened)?),
     };
@@ -76,12 +77,7 @@ fn digest_of(place: &str) -> Option<Digest> {
 }
 
 fn open(store: &Root, path: &str, flags: OFlags) -> Result<OwnedFd, Refusal> {
-    openat2(store.dir(), path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH).map_err(|errno| match errno {
-        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => Refusal::NotFound,
-        rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => Refusal::Denied,
-        rustix::io::Errno::LOOP | rustix::io::Errno::NXIO => Refusal::NotRegular,
-        other => Refusal::Io(other.raw_os_error()),
-    })
+    openat2(store.dir(), path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH).map_err(refusal_of_file)
 }
 
 #[cfg(test)]

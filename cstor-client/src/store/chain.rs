@@ -8,12 +8,11 @@ use std::sync::Arc;
 use cstor_helper::open;
 use cstor_proto::{LayerDir, LayerId, Refusal, RelPath, StoreIndex};
 
-use crate::base::account::Account;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
 use crate::store::additional_layers::{self, AdditionalLayer};
-use crate::store::{LayerPart, LayerRecord, Shared, Snapshot, StoreError};
+use crate::store::{LayerPart, LayerRecord, Snapshot, Store, StoreError};
 
 /// overlayfs stacks at most 500 lower layers (overlay.go, `maxDepth`).
 pub(crate) const MAX_LAYERS: usize = 500;
@@ -21,22 +20,14 @@ pub(crate) const MAX_LAYERS: usize = 500;
 /// How often the id map of a layer may have changed: podman does it once, when it makes the layer.
 const MAX_ID_MAPS: u16 = 8;
 
-/// Layers from the base up, each with the descriptors that could be opened while the store was locked.
-pub(crate) struct Chain {
-    shared: Arc<Shared>,
-    layers: Vec<ChainLayer>,
-    interrupt: Interrupt,
-    account: Account,
-}
-
 /// One layer of a chain.
 #[derive(Debug)]
 pub(crate) struct ChainLayer {
     pub(crate) record: Arc<LayerRecord>,
     /// What describes its members.
     pub(crate) members: Members,
-    /// The description; none where it was refused or the descriptor limit was reached.
-    description: Option<OwnedFd>,
+    /// The description; `None` where it was refused or the descriptor limit was reached.
+    pub(crate) description: Option<OwnedFd>,
     /// Where its contents may be, in the order in which they are looked for. All but mapped layers have one place.
     pub(crate) dirs: Vec<ContentsDir>,
     /// Whether contents lie under their digests, not under their names: a composefs layer.
@@ -87,97 +78,47 @@ impl ChainLayer {
     }
 }
 
-impl Chain {
-    /// The records from the base to `top`.
-    pub(crate) fn records(snapshot: &Snapshot, top: Option<LayerId>) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
-        let mut chain: Vec<Arc<LayerRecord>> = Vec::new();
-        let mut next = top;
-        while let Some(id) = next {
-            let child = chain.last().map(|layer| layer.id);
-            let layer = snapshot.layer(id).ok_or(StoreError::LayerMissing { layer: id, child })?;
-            if layer.incomplete {
-                return Err(StoreError::Incomplete { layer: id });
-            }
-            if chain.iter().any(|seen| seen.id == id) {
-                return Err(StoreError::Cycle { layer: id });
-            }
-            if chain.len() == MAX_LAYERS {
-                return Err(StoreError::TooDeep { layer: top.unwrap_or(id), limit: MAX_LAYERS });
-            }
-            chain.push(Arc::clone(layer));
-            next = layer.parent;
+/// The records from the base to `top`.
+pub(crate) fn records(snapshot: &Snapshot, top: Option<LayerId>) -> Result<Vec<Arc<LayerRecord>>, StoreError> {
+    let mut chain: Vec<Arc<LayerRecord>> = Vec::new();
+    let mut next = top;
+    while let Some(id) = next {
+        let child = chain.last().map(|layer| layer.id);
+        let layer = snapshot.layer(id).ok_or(StoreError::LayerMissing { layer: id, child })?;
+        if layer.incomplete {
+            return Err(StoreError::Incomplete { layer: id });
         }
-        chain.reverse();
-        Ok(chain)
+        if chain.iter().any(|seen| seen.id == id) {
+            return Err(StoreError::Cycle { layer: id });
+        }
+        if chain.len() == MAX_LAYERS {
+            return Err(StoreError::TooDeep { layer: top.unwrap_or(id), limit: MAX_LAYERS });
+        }
+        chain.push(Arc::clone(layer));
+        next = layer.parent;
     }
+    chain.reverse();
+    Ok(chain)
+}
 
-    /// Opens the chain below `top` in one locked moment, after `check` has approved of it.
-    ///
-    /// What is open then stays readable whatever podman removes. Layers beyond the descriptor limit are
-    /// opened when they are needed.
-    pub(crate) fn open(
-        shared: &Arc<Shared>,
-        top: Option<LayerId>,
-        check: impl Fn(&[Arc<LayerRecord>]) -> Result<(), StoreError>,
-    ) -> Result<Chain, StoreError> {
-        check(&Chain::records(&*shared.snapshot()?, top)?)?;
-        Chain::open_records(shared, |snapshot| Chain::records(snapshot, top))
-    }
-
-    /// Opens one layer without those below it.
-    pub(crate) fn open_one(shared: &Arc<Shared>, id: LayerId) -> Result<Chain, StoreError> {
-        Chain::open_records(shared, |snapshot| {
-            let record = snapshot.layer(id).ok_or(StoreError::Vanished { layer: id })?;
-            Ok(vec![Arc::clone(record)])
-        })
-    }
-
-    fn open_records(
-        shared: &Arc<Shared>,
-        find: impl Fn(&Snapshot) -> Result<Vec<Arc<LayerRecord>>, StoreError>,
-    ) -> Result<Chain, StoreError> {
-        let account = shared.account()?;
-        let layers = shared.while_locked(|snapshot| {
-            let records = find(snapshot)?;
-            let within_limit = layers_to_open(records.len());
-            let mut layers = Vec::with_capacity(records.len());
-            for (place, record) in records.into_iter().enumerate() {
-                layers.push(open_layer(shared, snapshot, record, place < within_limit)?);
-            }
-            Ok(layers)
-        })?;
-        Ok(Chain { shared: Arc::clone(shared), layers, interrupt: shared.interrupt.clone(), account })
-    }
-
-    /// The layers, the base first.
-    pub(crate) fn layers(&self) -> &[ChainLayer] {
-        &self.layers
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// What stops the operation on it.
-    pub(crate) fn interrupt(&self) -> &Interrupt {
-        &self.interrupt
-    }
-
-    /// What the operation may keep in memory.
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// Lets something else than the store's own interrupt stop the operation, or gives it another account.
-    pub(crate) fn run_under(&mut self, interrupt: Option<&Interrupt>, account: Option<Account>) {
-        self.interrupt = interrupt.unwrap_or(&self.interrupt).clone();
-        self.account = account.unwrap_or(self.account.clone());
-    }
-
-    /// Takes the description of the layer at `place`; none if it was not opened with the others.
-    pub(crate) fn take_description(&mut self, place: usize) -> Option<OwnedFd> {
-        self.layers.get_mut(place)?.description.take()
-    }
+/// Opens layers in one locked moment; `find` says which.
+///
+/// What is open then stays readable whatever podman removes. Layers beyond the descriptor limit are
+/// opened when they are needed.
+pub(crate) fn open_layers(
+    store: &Store,
+    interrupt: &Interrupt,
+    find: impl Fn(&Snapshot) -> Result<Vec<Arc<LayerRecord>>, StoreError>,
+) -> Result<Vec<ChainLayer>, StoreError> {
+    store.while_locked(interrupt, |snapshot| {
+        let records = find(snapshot)?;
+        let within_limit = layers_to_open(records.len());
+        let mut layers = Vec::with_capacity(records.len());
+        for (place, record) in records.into_iter().enumerate() {
+            layers.push(open_layer(store, snapshot, record, place < within_limit)?);
+        }
+        Ok(layers)
+    })
 }
 
 /// How many layers may hold two descriptors each: a quarter of the limit goes to them.
@@ -187,21 +128,21 @@ fn layers_to_open(wanted: usize) -> usize {
 
 /// Finds the parts of a layer, and keeps two of them open if `keep` is set.
 fn open_layer(
-    shared: &Shared,
+    store: &Store,
     snapshot: &Snapshot,
     record: Arc<LayerRecord>,
     keep: bool,
 ) -> Result<ChainLayer, StoreError> {
-    let tar_split = open::tar_split(shared.root(record.root)?.dir(), record.id);
+    let tar_split = open::tar_split(store.root(record.root)?.dir(), record.id);
     if matches!(tar_split, Err(Refusal::NotFound))
-        && let Some(elsewhere) = additional_layers::find(shared, &record)?
+        && let Some(elsewhere) = additional_layers::find(store, &record)?
     {
         return Ok(provided(record, elsewhere));
     }
     let (members, description) = match tar_split {
         // What has a diff id had a tar-split.
         Err(Refusal::NotFound) if record.has_toc && record.diff_digest.is_none() => {
-            (Members::Toc, Some(shared.open_toc(&record)?))
+            (Members::Toc, Some(store.open_toc(&record)?))
         }
         // What was committed, pulled or loaded has a digest, and a tar-split.
         Err(Refusal::NotFound) if record.diff_digest.is_none() && record.compressed_digest.is_none() => {
@@ -209,14 +150,14 @@ fn open_layer(
         }
         opened => (Members::TarSplit, allowed(&record, LayerPart::TarSplit, opened)?),
     };
-    let mut dirs = contents_dirs(shared, &record, record.id)?;
+    let mut dirs = contents_dirs(store, &record, record.id)?;
     if record.is_mapped() && members != Members::Disk {
         // What needed no other owner was not copied when the layer was made.
         if let Some(template) = snapshot.template(record.id) {
-            dirs.extend(contents_dirs(shared, &record, template)?);
+            dirs.extend(contents_dirs(store, &record, template)?);
         }
     }
-    let flat = dirs.first().is_some_and(|dir| is_flat(shared, dir.at));
+    let flat = dirs.first().is_some_and(|dir| is_flat(store, dir.at));
     let description = description.filter(|_| keep);
     for dir in dirs.iter_mut().skip(usize::from(keep)) {
         dir.fd = None;
@@ -234,11 +175,11 @@ fn provided(record: Arc<LayerRecord>, elsewhere: AdditionalLayer) -> ChainLayer 
 
 /// The directories with contents of a layer, the newest first: `diff`, and what changes of the id map left
 /// (overlay.go, `UpdateLayerIDMap`: it copies what gets other owners, and moves `diff` to `diff1`, `diff1` to `diff2`).
-fn contents_dirs(shared: &Shared, record: &LayerRecord, of: LayerId) -> Result<Vec<ContentsDir>, StoreError> {
+fn contents_dirs(store: &Store, record: &LayerRecord, of: LayerId) -> Result<Vec<ContentsDir>, StoreError> {
     let mut dirs = Vec::new();
     let mut first = Err(Refusal::NotFound);
     let mut root = record.root;
-    for (index, candidate) in shared.roots.search(record.root) {
+    for (index, candidate) in store.roots.search(record.root) {
         (root, first) = (index, open::layer_dir(candidate.dir(), of, LayerDir::Diff));
         if !matches!(first, Err(Refusal::NotFound)) {
             break;
@@ -249,7 +190,7 @@ fn contents_dirs(shared: &Shared, record: &LayerRecord, of: LayerId) -> Result<V
     dirs.push(ContentsDir { at: DirId { root, layer: of, dir: LayerDir::Diff }, fd });
     for number in 1..=MAX_ID_MAPS {
         let dir = LayerDir::DiffN(number);
-        let fd = match open::layer_dir(shared.root(root)?.dir(), of, dir) {
+        let fd = match open::layer_dir(store.root(root)?.dir(), of, dir) {
             // Where this process may not look, the helper is asked when a file is missing.
             Err(_) if refused => None,
             Err(Refusal::NotFound) => break,
@@ -262,9 +203,9 @@ fn contents_dirs(shared: &Shared, record: &LayerRecord, of: LayerId) -> Result<V
 
 /// Whether a layer is one of composefs: a blob describes it, and `diff` holds its files by digest (overlay.go,
 /// `getComposefsData`). Only root can have such; what is out of reach is none.
-fn is_flat(shared: &Shared, at: DirId) -> bool {
+fn is_flat(store: &Store, at: DirId) -> bool {
     let blob = format!("overlay/{}/composefs-data/composefs.blob", at.layer);
-    shared.root(at.root).is_ok_and(|root| root.has(&blob))
+    store.root(at.root).is_ok_and(|root| root.has(&blob))
 }
 
 /// A part that was opened; none if this process may not, but the helper might.
@@ -282,9 +223,14 @@ fn allowed(
 
 /// The error for a part of a layer that cannot be opened outside of the lock: whether podman removed the
 /// layer meanwhile decides what it means.
-pub(crate) fn refused(shared: &Shared, record: &LayerRecord, part: LayerPart, refusal: Refusal) -> StoreError {
+pub(crate) fn refused(
+    store: &Store,
+    record: &LayerRecord,
+    interrupt: &Interrupt,
+    (part, refusal): (LayerPart, Refusal),
+) -> StoreError {
     match refusal {
-        Refusal::NotFound if is_lost(shared, record) => StoreError::Vanished { layer: record.id },
+        Refusal::NotFound if is_lost(store, record, interrupt) => StoreError::Vanished { layer: record.id },
         refusal => part_error(record, part, refusal),
     }
 }
@@ -294,9 +240,11 @@ fn part_error(record: &LayerRecord, part: LayerPart, refusal: Refusal) -> StoreE
 }
 
 /// The table of contents of a layer, of which the same holds as of its contents.
-pub(crate) fn open_toc(shared: &Shared, record: &LayerRecord) -> Result<OwnedFd, StoreError> {
-    match shared.open_toc(record) {
-        Err(StoreError::Missing { .. }) if is_lost(shared, record) => Err(StoreError::Vanished { layer: record.id }),
+pub(crate) fn open_toc(store: &Store, record: &LayerRecord, interrupt: &Interrupt) -> Result<OwnedFd, StoreError> {
+    match store.open_toc(record) {
+        Err(StoreError::Missing { .. }) if is_lost(store, record, interrupt) => {
+            Err(StoreError::Vanished { layer: record.id })
+        }
         opened => opened,
     }
 }
@@ -304,9 +252,9 @@ pub(crate) fn open_toc(shared: &Shared, record: &LayerRecord) -> Result<OwnedFd,
 /// Whether podman has removed a layer since its record was read, or is about to: it marks the record as incomplete,
 /// removes the files, and then the record (containers/storage layers.go, `deleteInternal`). A store that cannot be
 /// read any more has lost it too.
-pub(crate) fn is_lost(shared: &Shared, record: &LayerRecord) -> bool {
+pub(crate) fn is_lost(store: &Store, record: &LayerRecord, interrupt: &Interrupt) -> bool {
     let same = |now: &Arc<LayerRecord>| {
         !now.incomplete && now.created == record.created && now.diff_digest == record.diff_digest
     };
-    !shared.snapshot().is_ok_and(|snapshot| snapshot.layer(record.id).is_some_and(same))
+    !store.snapshot(interrupt).is_ok_and(|snapshot| snapshot.layer(record.id).is_some_and(same))
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::conf;
+
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
@@ -47,6 +49,21 @@ impl Location {
         let path = |store: String| PathBuf::from(store.strip_suffix(":ref").unwrap_or(&store));
         self.layer_stores.extend(stores.into_iter().map(path));
         self
+    }
+
+    /// The additional stores that options of the driver name, as podman's `--storage-opt` does:
+    /// `[overlay.]additionalimagestore=PATH` and `[overlay.]additionallayerstore=PATH[:ref]`. Other options are left to
+    /// podman.
+    #[must_use]
+    pub fn storage_options(self, options: &[impl AsRef<str>]) -> Location {
+        let options = || options.iter().map(AsRef::as_ref);
+        self.additional(options().flat_map(conf::image_stores_in_options))
+            .layer_stores(options().flat_map(conf::layer_stores_in_options))
+    }
+
+    /// The further stores.
+    pub fn additional_stores(&self) -> &[PathBuf] {
+        &self.additional
     }
 
     /// Further stores, for reading.

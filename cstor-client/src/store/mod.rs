@@ -29,7 +29,6 @@ mod territory;
 mod warning;
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cstor_proto::{LayerId, StoreIndex};
@@ -54,37 +53,23 @@ use roots::{Listing, Roots};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use territory::Territory;
 
-use crate::access::helper::SharedHelper;
-use crate::base::account::Account;
 use crate::base::interrupt::Interrupt;
 
 /// How often a snapshot is taken anew when a writer comes between it and the opening of its layers.
 const MAX_SNAPSHOTS: usize = 5;
 
-/// What a [`Storage`](crate::Storage) and the images and layers found in it share.
-pub(crate) struct Shared {
+/// A store: its roots, and what its JSON files said when they were last read.
+pub(crate) struct Store {
     pub(crate) roots: Roots,
     snapshot: Mutex<Option<Arc<Snapshot>>>,
-    /// Who opens what this process may not; none: nobody.
-    pub(crate) helper: Option<SharedHelper>,
-    /// What stops operations on the store.
-    pub(crate) interrupt: Interrupt,
-    /// What an operation may keep in memory of what an image chooses, in bytes; 0 for the default.
-    memory_limit: AtomicU64,
 }
 
-impl Shared {
+impl Store {
     /// Opens the store at these roots; it reads nothing yet.
-    pub(crate) fn open(location: &Location, helper: Option<SharedHelper>) -> Result<Shared, StoreError> {
+    pub(crate) fn open(location: &Location) -> Result<Store, StoreError> {
         let roots = Roots::open(location)?;
         roots.first().map_or(Ok(()), driver::refuse_other_layouts)?;
-        let interrupt = helper.as_ref().map(SharedHelper::interrupt).unwrap_or_default();
-        Ok(Shared { roots, snapshot: Mutex::new(None), helper, interrupt, memory_limit: AtomicU64::new(0) })
-    }
-
-    /// How many bytes each operation that begins later may keep in memory.
-    pub(crate) fn limit_memory(&self, bytes: u64) {
-        self.memory_limit.store(bytes.max(1), Ordering::Relaxed);
+        Ok(Store { roots, snapshot: Mutex::new(None) })
     }
 
     /// A root by the index that a record carries.
@@ -92,24 +77,18 @@ impl Shared {
         self.roots.get(index)
     }
 
-    /// An account for one operation.
-    pub(crate) fn account(&self) -> Result<Account, StoreError> {
-        let limit = self.memory_limit.load(Ordering::Relaxed);
-        Ok(Account::open((limit > 0).then_some(limit))?)
-    }
-
     /// What the store says now.
-    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let locks = Locks::take(&self.roots, &self.interrupt)?;
+    pub(crate) fn snapshot(&self, interrupt: &Interrupt) -> Result<Arc<Snapshot>, StoreError> {
+        let locks = Locks::take(&self.roots, interrupt)?;
         let version = snapshot::Version::of(&self.roots, &locks);
         let mut cached = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = cached.as_ref().filter(|snapshot| snapshot.version == version) {
             return Ok(Arc::clone(snapshot));
         }
-        let files = snapshot::Files::read(&self.roots, &self.interrupt)?;
+        let files = snapshot::Files::read(&self.roots, interrupt)?;
         // Parsing takes longer than reading; podman must not wait for it.
         drop(locks);
-        let snapshot = Arc::new(files.parse(version, &self.interrupt)?);
+        let snapshot = Arc::new(files.parse(version, interrupt)?);
         *cached = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
@@ -118,11 +97,12 @@ impl Shared {
     /// that the snapshot speaks of. It must take milliseconds.
     pub(crate) fn while_locked<T>(
         &self,
+        interrupt: &Interrupt,
         mut action: impl FnMut(&Snapshot) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         for _ in 0..MAX_SNAPSHOTS {
-            let snapshot = self.snapshot()?;
-            let locks = Locks::take(&self.roots, &self.interrupt)?;
+            let snapshot = self.snapshot(interrupt)?;
+            let locks = Locks::take(&self.roots, interrupt)?;
             if snapshot::Version::of(&self.roots, &locks) == snapshot.version {
                 return action(&snapshot);
             }
@@ -131,26 +111,31 @@ impl Shared {
     }
 
     /// The containers that are listed now.
-    pub(crate) fn containers(&self) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
+    pub(crate) fn containers(&self, interrupt: &Interrupt) -> Result<Vec<Arc<ContainerRecord>>, StoreError> {
         let mut containers: Vec<Arc<ContainerRecord>> = Vec::new();
         let (lock, listings) = self.roots.container_listings();
-        let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file, &self.interrupt)).transpose()?;
+        let _lock = lock.map(|lock| ReadLock::take(lock.dir, lock.file, interrupt)).transpose()?;
         for Listing { dir, file, .. } in listings {
-            if let Some(bytes) = dir.read_json(file, &self.interrupt)? {
-                containers.extend(containers::parse(&bytes, &dir.path().join(file), &self.interrupt)?);
+            if let Some(bytes) = dir.read_json(file, interrupt)? {
+                containers.extend(containers::parse(&bytes, &dir.path().join(file), interrupt)?);
             }
         }
         Ok(containers)
     }
 
     /// Whether a container is still listed.
-    pub(crate) fn has_container(&self, record: &ContainerRecord) -> Result<bool, StoreError> {
-        Ok(self.containers()?.iter().any(|now| now.id == record.id && now.layer == record.layer))
+    pub(crate) fn has_container(&self, record: &ContainerRecord, interrupt: &Interrupt) -> Result<bool, StoreError> {
+        Ok(self.containers(interrupt)?.iter().any(|now| now.id == record.id && now.layer == record.layer))
     }
 
-    /// The id map of the container that writes to a layer; none if no container does, or it has none of its own.
-    pub(crate) fn id_maps_of_container(&self, layer: LayerId) -> Result<Option<IdMaps>, StoreError> {
-        Ok(self.containers()?.iter().find(|container| container.layer == layer).map(|container| container.maps.clone()))
+    /// The id map of the container that writes to a layer; `None` if no container does, or it has no map of its own.
+    pub(crate) fn id_maps_of_container(
+        &self,
+        layer: LayerId,
+        interrupt: &Interrupt,
+    ) -> Result<Option<IdMaps>, StoreError> {
+        let containers = self.containers(interrupt)?;
+        Ok(containers.iter().find(|container| container.layer == layer).map(|container| container.maps.clone()))
     }
 
     /// Opens the table of contents of a layer that has one.

@@ -26,6 +26,12 @@ const ATTRIBUTE: usize = 96;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct InodeId(u32);
 
+impl InodeId {
+    pub(super) fn of(entry: &TreeEntry<'_>) -> InodeId {
+        InodeId(entry.inode_number)
+    }
+}
+
 /// The files of an image, or of several layers of one.
 #[derive(Debug)]
 pub struct FinalTree {
@@ -255,14 +261,19 @@ impl FinalTree {
 
     /// All paths, each directory before what is in it, siblings in the order of their bytes.
     pub fn entries(&self) -> impl Iterator<Item = TreeEntry<'_>> {
+        self.entries_below(FinalTree::ROOT, Vec::new())
+    }
+
+    /// A path and all paths below it, in the same order.
+    pub(super) fn entries_below(&self, top: InodeId, top_path: Vec<u8>) -> impl Iterator<Item = TreeEntry<'_>> {
         // Of each path that waits only the last name, and how long the path of its directory is: a directory with a long
         // path can have very many names.
-        let mut waiting: Vec<(usize, &[u8], InodeId)> = vec![(0, b"", FinalTree::ROOT)];
-        let mut path = Vec::new();
+        let mut waiting: Vec<(usize, &[u8], InodeId)> = vec![(top_path.len(), b"", top)];
+        let mut path = top_path;
         std::iter::from_fn(move || {
             let (parent, name, id) = waiting.pop()?;
             path.truncate(parent);
-            if !path.is_empty() {
+            if !path.is_empty() && !name.is_empty() {
                 path.push(b'/');
             }
             path.extend_from_slice(name);
@@ -271,8 +282,12 @@ impl FinalTree {
             if let Some(new) = waiting.get_mut(first..) {
                 new.reverse();
             }
-            Some(TreeEntry { path: path.clone(), inode: self.inode(id), inode_number: id.0 })
+            Some(self.entry(path.clone(), id))
         })
+    }
+
+    pub(super) fn entry(&self, path: Vec<u8>, id: InodeId) -> TreeEntry<'_> {
+        TreeEntry { path, inode: self.inode(id), inode_number: id.0 }
     }
 
     /// What is at a path that leads through no symlink.
@@ -287,13 +302,17 @@ impl FinalTree {
 
     fn id_at(&self, path: &[u8]) -> Option<InodeId> {
         let mut components = path.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
-        components.try_fold(FinalTree::ROOT, |id, component| match &self.inode(id).kind {
-            InodeKind::Dir(dir) => match dir.children.get(component)?.dentry {
-                Dentry::Inode(child) => Some(child),
-                Dentry::Whiteout => None,
-            },
-            _ => None,
-        })
+        components.try_fold(FinalTree::ROOT, |id, component| self.child(id, component).map(|(_, child)| child))
+    }
+
+    /// A name in a directory, and what it stands for.
+    pub(super) fn child(&self, dir: InodeId, name: &[u8]) -> Option<(&[u8], InodeId)> {
+        let InodeKind::Dir(dir) = &self.inode(dir).kind else { return None };
+        let (name, child) = dir.children.get_key_value(name)?;
+        match child.dentry {
+            Dentry::Inode(id) => Some((name, id)),
+            Dentry::Whiteout => None,
+        }
     }
 
     /// The names in a directory, in the order of their bytes; none for anything else.

@@ -8,6 +8,7 @@
 mod error;
 mod final_tree;
 mod layer_tree;
+mod lookup;
 mod overlay;
 mod whiteout;
 
@@ -15,6 +16,7 @@ pub use error::{MergeError, MergeProblem};
 pub use final_tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
 pub(crate) use final_tree::{InodeId, Keep};
 pub(crate) use layer_tree::LayerTree;
+pub use lookup::{LookupError, LookupProblem};
 pub(crate) use whiteout::{Meaning, classify, is_marker};
 
 use crate::base::interrupt::{Interrupt, Interrupted};

@@ -199,7 +199,7 @@ fuzz_target!(|data: &[u8]| {
         let mut writer = splitfdstream::Writer::new(Vec::new());
         writer.inline(&assemble(rest)).expect("a vector");
         let files: [fs::File; 0] = [];
-        splitfdstream::extract([(&writer.finish().expect("a vector")[..], &files[..])], &dest, &Extractor::new())
+        Extractor::new().extract_streams([(&writer.finish().expect("a vector")[..], &files[..])], &dest)
     } else {
         Extractor::new().extract(&image, &dest)
     };

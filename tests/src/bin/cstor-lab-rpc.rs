@@ -5,7 +5,6 @@ use cstor_client::Digest;
 use cstor_client::error::ErrorKind;
 use cstor_client::extract::{Extractor, Report};
 use cstor_client::jsonrpc::{Client, OpenedImage, ProxyV2Client, RpcError, SplitLayer};
-use cstor_client::splitfdstream;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -92,7 +91,7 @@ fn all(
 fn placed(layers: &[SplitLayer], target: &str, extractor: &Extractor) -> Result<Report, RpcError> {
     let streams = layers.iter().map(|layer| Ok((layer.stream()?, layer.files())));
     let streams: Result<Vec<_>, RpcError> = streams.collect();
-    Ok(splitfdstream::extract(streams?, target, extractor)?)
+    Ok(extractor.extract_streams(streams?, target)?)
 }
 
 fn shown(report: &Report) -> String {

@@ -9,7 +9,7 @@
 use cstor_client::error::with_causes;
 use cstor_client::extract::Extractor;
 use cstor_client::helper::{HelperOptions, HelperPolicy};
-use cstor_client::{Error, ErrorKind, ProxiedStorage, Verify, init_if_helper};
+use cstor_client::{Error, ErrorKind, ProxiedStorage, Storage, Verify, init_if_helper};
 use sha2::{Digest, Sha256};
 use std::env;
 use std::io::{self, Write};
@@ -49,7 +49,7 @@ fn work() -> Result<(), Error> {
     let storage = match text("EMBEDDER_POLICY").as_str() {
         "always" => {
             let helper = HelperOptions::new().policy(HelperPolicy::Always);
-            ProxiedStorage::open_with_options(&store, &[""; 0], helper)?
+            Storage::open(&store)?.with_helper(helper)
         }
         _ => at_once(ProxiedStorage::open_with_proxy(&store))?,
     };
@@ -62,7 +62,7 @@ fn work() -> Result<(), Error> {
     Ok(())
 }
 
-fn export(storage: &ProxiedStorage) -> Result<(), Error> {
+fn export(storage: &Storage) -> Result<(), Error> {
     // The writable layer of a container has no digest, and no tar.
     for layer in storage.layers()?.into_iter().filter(|layer| layer.diff_id().is_some()) {
         let mut hash = Hash(Sha256::new());

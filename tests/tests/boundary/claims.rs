@@ -4,9 +4,10 @@
 //! end is tested elsewhere (`extract`, `bad_tree`), and so are destinations that are taken before (`destination`).
 
 use cstor_client::error::{ErrorKind, ExtractError};
-use cstor_client::extract::{Extractor, Progress};
+use cstor_client::extract::Extractor;
 use cstor_client::jsonrpc::Server;
-use cstor_client::splitfdstream::{self, Collect, DEFAULT_INLINE_THRESHOLD};
+use cstor_client::progress::Progress;
+use cstor_client::splitfdstream::{Collect, DEFAULT_INLINE_THRESHOLD};
 use cstor_client::{Image, Storage};
 use cstor_tests::built;
 use cstor_tests::forge::trial::{PLAIN, Verdict, seal, table};
@@ -25,8 +26,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, symli
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -90,14 +91,15 @@ fn is_temporary(name: &std::ffi::OsStr) -> bool {
 
 /// Does something once, when the first files are placed: all directories are there, while links and the metadata of
 /// directories are still to come.
-struct Midway<F> {
-    once: Once,
-    act: F,
+#[derive(Clone)]
+struct Midway {
+    once: Arc<Once>,
+    act: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl<F: Fn() + Sync> Midway<F> {
-    fn new(act: F) -> Midway<F> {
-        Midway { once: Once::new(), act }
+impl Midway {
+    fn new(act: impl Fn() + Send + Sync + 'static) -> Midway {
+        Midway { once: Arc::new(Once::new()), act: Arc::new(act) }
     }
 
     fn has_acted(&self) -> bool {
@@ -105,10 +107,10 @@ impl<F: Fn() + Sync> Midway<F> {
     }
 }
 
-impl<F: Fn() + Sync> Progress for Midway<F> {
+impl Progress for Midway {
     fn layer_read(&self, _: usize, _: usize, _: u64) {}
     fn planned(&self, _: u64, _: u64) {}
-    fn placed(&self, files: u64, _: u64) {
+    fn advanced(&self, files: u64, _: u64) {
         if files > 0 {
             self.once.call_once(|| (self.act)());
         }
@@ -145,8 +147,9 @@ fn a_result_is_private_until_it_is_complete() {
                 fs::write(dest.join("old"), "old").expect("a file");
             }
         }
-        let looks = Midway::new(|| {
-            let root = place.growing().expect("a result that grows");
+        let above = place.out("");
+        let looks = Midway::new(move || {
+            let root = sibling(&above).expect("a result that grows");
             for path in ["", "open", "open/deep"] {
                 assert_eq!(mode(&root.join(path)), 0o700, "{what}: {path:?} half-way");
             }
@@ -155,7 +158,7 @@ fn a_result_is_private_until_it_is_complete() {
             assert_eq!(fstat(reach.grows)?.st_mode & 0o7777, 0o700, "before anything is placed");
             Ok(())
         });
-        extractor.extract_with(&place.image(), &dest, &looks).unwrap();
+        extractor.progress(looks.clone()).extract(&place.image(), &dest).unwrap();
         assert!(looks.has_acted(), "{what}");
         for path in ["", "open", "open/deep"] {
             assert_eq!(mode(&dest.join(path)), 0o777, "{what}: {path:?} at the end");
@@ -171,7 +174,7 @@ fn a_result_is_private_until_it_is_complete() {
         assert_eq!(fstat(reach.grows)?.st_mode & 0o7777, 0o700, "a stream");
         Err(std::io::Error::other("seen"))
     });
-    let ended = splitfdstream::extract([(&stream[..], &files[..])], place.out("dest"), &extractor);
+    let ended = extractor.extract_streams([(&stream[..], &files[..])], place.out("dest"));
     assert!(matches!(ended, Err(ExtractError::Hook(_))), "{ended:?}");
     assert_eq!(place.names(), ["canary"]);
 }
@@ -278,12 +281,13 @@ fn a_directory_that_becomes_a_link_is_not_entered() {
             let place = Place::new(&Store::stack(IMAGE, [members]));
             fs::set_permissions(place.out("canary/deep"), Permissions::from_mode(0o700)).unwrap();
             let canary = place.canary();
-            let swap = Midway::new(|| {
-                let root = place.growing().expect("a result that grows");
+            let above = place.out("");
+            let swap = Midway::new(move || {
+                let root = sibling(&above).expect("a result that grows");
                 fs::rename(root.join("victim"), root.join("moved")).unwrap();
                 link(target, root.join("victim")).unwrap();
             });
-            let error = Extractor::new().extract_with(&place.image(), &place.out("dest"), &swap).unwrap_err();
+            let error = Extractor::new().progress(swap.clone()).extract(&place.image(), place.out("dest")).unwrap_err();
             assert!(swap.has_acted(), "{what}");
             // At the first lookup through the link, and not at a later one of the link itself.
             assert!(matches!(error.kind(), ErrorKind::Destination), "{what}: {error:?}");
@@ -329,8 +333,9 @@ fn what_stands_in_the_result_is_never_used() {
 fn an_empty_directory_that_appears_meanwhile_stays() {
     let place = Place::new(&open_to_all());
     let dest = place.out("dest");
-    let appear = Midway::new(|| fs::DirBuilder::new().mode(0o751).create(&dest).unwrap());
-    let error = Extractor::new().extract_with(&place.image(), &dest, &appear).unwrap_err();
+    let appearing = dest.clone();
+    let appear = Midway::new(move || fs::DirBuilder::new().mode(0o751).create(&appearing).unwrap());
+    let error = Extractor::new().progress(appear.clone()).extract(&place.image(), &dest).unwrap_err();
     assert!(matches!(error, ExtractError::Occupied { .. }) && appear.has_acted(), "{error:?}");
     assert_eq!((mode(&dest), fs::read_dir(&dest).unwrap().count()), (0o751, 0));
     assert_eq!(place.names(), ["canary", "dest"]);
@@ -352,17 +357,18 @@ fn what_takes_the_place_of_a_growing_result_does_not_become_the_result() {
     let place = Place::new(&open_to_all());
     let canary = place.canary();
     for (what, impostor) in impostors {
-        let temporary = std::sync::Mutex::new(PathBuf::new());
-        let swap = Midway::new(|| {
-            let growing = place.growing().expect("a result that grows");
-            fs::rename(&growing, place.out("stolen")).unwrap();
+        let temporary = Arc::new(std::sync::Mutex::new(PathBuf::new()));
+        let (above, seen) = (place.out(""), Arc::clone(&temporary));
+        let swap = Midway::new(move || {
+            let growing = sibling(&above).expect("a result that grows");
+            fs::rename(&growing, above.join("stolen")).unwrap();
             impostor(&growing);
-            *temporary.lock().unwrap() = growing;
+            *seen.lock().unwrap() = growing;
         });
-        let error = Extractor::new().extract_with(&place.image(), &place.out("dest"), &swap).unwrap_err();
+        let error = Extractor::new().progress(swap.clone()).extract(&place.image(), place.out("dest")).unwrap_err();
         assert!(matches!(error, ExtractError::Occupied { .. }), "{what}: {error:?}");
         assert!(!place.out("dest").exists(), "{what}");
-        let temporary = temporary.into_inner().unwrap();
+        let temporary = temporary.lock().unwrap().clone();
         assert!(temporary.is_symlink() || seal(&temporary).len() <= 2, "{what}");
         match what {
             "a directory" => assert_eq!(fs::read(temporary.join("f")).unwrap(), b"another"),

@@ -2,7 +2,7 @@
 //! reads from the store itself. Then proxies with faults, and images with faults, one by one: what the error is, and
 //! that nothing stays behind. It does not look at how trees are merged (`merge`, `extract`).
 
-use cstor_client::extract::{Extractor, Silent};
+use cstor_client::extract::Extractor;
 use cstor_client::jsonrpc::{ProxyOptions, ProxyV1Client, ProxyV1Error};
 use cstor_client::{Digest, ErrorKind};
 use cstor_tests::forge::{Layer, Member, char_device, dir, file, hard_link, opaque, other, store::digest, whiteout};
@@ -377,7 +377,7 @@ fn a_proxy_that_does_not_answer_is_ended() {
         let out = image.out().join("result");
         let ended =
             ProxyV1Client::start(&image.proxy(fault), options).map_err(|error| error.kind()).and_then(|proxy| {
-                proxy.extract("some:image", &out, &Extractor::new(), &Silent).map_err(|error| {
+                proxy.extract("some:image", &out, &Extractor::new()).map_err(|error| {
                     assert!(error.to_string().contains("no answer to "), "{fault}: {error}");
                     error.kind()
                 })

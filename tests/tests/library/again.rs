@@ -1,8 +1,8 @@
 //! The test executable, run again as another process: with an environment of its own, or holding a lock.
 
 use crate::place::{names, policy};
+use cstor_client::Storage;
 use cstor_client::helper::{HelperOptions, HelperPolicy};
-use cstor_client::{ProxiedStorage, Storage};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -31,7 +31,7 @@ fn as_another_process() {
                 Storage::discover().map(|storage| say(&storage)).unwrap_or_else(|error| format!("{:?}", error.kind()));
             println!("\nfound {text}");
             // With a helper it is the same store.
-            let proxied = ProxiedStorage::discover(policy(HelperPolicy::Never));
+            let proxied = Storage::discover().map(|storage| storage.with_helper(policy(HelperPolicy::Never)));
             assert_eq!(
                 proxied.map(|proxied| say(&proxied)).unwrap_or_else(|error| format!("{:?}", error.kind())),
                 text
@@ -46,9 +46,7 @@ fn as_another_process() {
             let _ = std::io::stdin().read(&mut [0]);
         }
         ["thread", root] => {
-            let storage =
-                ProxiedStorage::open_with_options(root, &[""; 0], HelperOptions::new().policy(HelperPolicy::Always))
-                    .unwrap();
+            let storage = Storage::open(root).unwrap().with_helper(HelperOptions::new().policy(HelperPolicy::Always));
             let read = || storage.layers().unwrap()[0].open_file_std("etc/passwd").map(drop);
             std::thread::scope(|scope| scope.spawn(read).join()).unwrap().unwrap();
             // The thread is gone for the program before it is for the kernel.

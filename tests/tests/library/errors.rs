@@ -29,7 +29,7 @@ fn the_data_of_an_image_is_checked() {
             assert!(matches!(&error, StoreError::BigData { key, .. } if key == "manifest"), "{what}: {error}");
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}");
         }
-        assert_eq!(image.tree().unwrap_err().kind(), ErrorKind::Corrupt, "{what}");
+        assert_eq!(image.rootfs().unwrap_err().kind(), ErrorKind::Corrupt, "{what}");
     }
     let place = Place::new(&two_layers());
     place.store.bytes(&place.store.big_data(0, &config_key(&place)), |bytes| bytes.push(b'\n'));
@@ -112,7 +112,7 @@ fn errors_have_a_kind_and_say_what_they_are_about() {
             "a cycle",
             |p| {
                 p.layer_record(0, |layer| layer["parent"] = json!(p.store.layers[1].id));
-                p.open().image(IMAGE).unwrap().tree().unwrap_err()
+                p.open().image(IMAGE).unwrap().rootfs().unwrap_err().into()
             },
             ErrorKind::Corrupt,
             "cycle",
@@ -121,7 +121,7 @@ fn errors_have_a_kind_and_say_what_they_are_about() {
             "incomplete",
             |p| {
                 p.layer_record(1, |layer| layer["flags"] = json!({"incomplete": true}));
-                p.open().image(IMAGE).unwrap().tree().unwrap_err()
+                p.open().image(IMAGE).unwrap().rootfs().unwrap_err().into()
             },
             ErrorKind::Corrupt,
             "incomplete",
@@ -130,7 +130,7 @@ fn errors_have_a_kind_and_say_what_they_are_about() {
             "no tar-split",
             |p| {
                 p.store.remove(&p.store.tar_split(0));
-                p.open().image(IMAGE).unwrap().tree().unwrap_err()
+                p.open().image(IMAGE).unwrap().rootfs().unwrap_err().into()
             },
             ErrorKind::Corrupt,
             "tar-split",
@@ -157,7 +157,7 @@ fn errors_have_a_kind_and_say_what_they_are_about() {
             "a twisted layer",
             |p| {
                 p.store.lines(0, |lines| lines.swap(0, 1));
-                p.open().layer(&p.store.layers[0].id).unwrap().export(std::io::sink(), Verify::Crc).unwrap_err()
+                p.open().layer(&p.store.layers[0].id).unwrap().export(std::io::sink(), Verify::Crc).unwrap_err().into()
             },
             ErrorKind::Corrupt,
             "layer",

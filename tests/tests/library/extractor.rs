@@ -4,7 +4,8 @@
 use crate::place::{IMAGE, Place, is_root, tree, two_layers};
 use cstor_client::ErrorKind;
 use cstor_client::error::ExtractError;
-use cstor_client::extract::{Devices, Extractor, Losses, Progress, Reach, Reflink, Report, Silent};
+use cstor_client::extract::{Devices, Extractor, Losses, Reach, Reflink, Report};
+use cstor_client::progress::{Progress, Silent};
 use cstor_tests::forge::trial::{listing, seal};
 use cstor_tests::forge::{Store, char_device, dir, file};
 use std::fs;
@@ -164,22 +165,22 @@ fn progress_is_told() {
             self.planned.fetch_add(files, Ordering::Relaxed);
             self.planned_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        fn placed(&self, files: u64, bytes: u64) {
+        fn advanced(&self, files: u64, bytes: u64) {
             self.placed.fetch_add(files, Ordering::Relaxed);
             self.placed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
     let place = Place::new(&two_layers());
     let image = place.open().image(IMAGE).unwrap();
-    let told = Told::default();
-    let report = Extractor::new().extract_with(&image, &place.out(), &told).unwrap();
+    let told = Arc::new(Told::default());
+    let report = Extractor::new().progress(Arc::clone(&told)).extract(&image, place.out()).unwrap();
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     assert_eq!((of(&told.layers), of(&told.entries)), (2, 12));
     assert_eq!((of(&told.planned), of(&told.placed)), (report.files, report.files));
     assert_eq!((of(&told.planned_bytes), of(&told.placed_bytes)), (24, 24));
     // Nobody need listen.
     let out = place.out().with_extension("silent");
-    assert_eq!(Extractor::new().extract_with(&image, &out, &Silent).unwrap().files, report.files);
+    assert_eq!(Extractor::new().progress(Silent).extract(&image, &out).unwrap().files, report.files);
 }
 
 #[test]
@@ -218,7 +219,7 @@ fn a_hook_runs_between_planning_and_placing() {
     let failing = Extractor::new().before_placing(|_| Err(std::io::Error::other("not today")));
     let out = place.out().with_extension("failed");
     let layer = storage.layer(&place.store.layers[1].id).unwrap();
-    for error in [failing.extract(&image, &out).unwrap_err(), failing.extract_layer(&layer, &out).unwrap_err()] {
+    for error in [failing.extract(&image, &out).unwrap_err(), failing.extract(&layer, &out).unwrap_err()] {
         assert!(matches!(&error, ExtractError::Hook(_)) && error.to_string().contains("not today"), "{error}");
         assert_eq!(error.kind(), ErrorKind::Failure);
     }
@@ -229,7 +230,7 @@ fn a_hook_runs_between_planning_and_placing() {
 fn one_layer_is_extracted_alone() {
     let place = Place::new(&two_layers());
     let layer = place.open().layer(&place.store.layers[1].id).unwrap();
-    let report = Extractor::new().preserve_set_id(false).extract_layer(&layer, place.out()).unwrap();
+    let report = Extractor::new().preserve_set_id(false).extract(&layer, place.out()).unwrap();
     assert_eq!((report.files, report.hard_links, report.symlinks), (1, 1, 1));
     let lines = listing(&place.out());
     assert!(lines.contains(&"f 755 bin/also-su = program".to_owned()), "{lines:?}");

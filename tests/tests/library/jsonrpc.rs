@@ -65,7 +65,7 @@ fn what_is_said_of_images_is_what_the_store_says() {
     let wanted: Vec<_> = layers.iter().rev().map(|layer| layer.id().to_string()).collect();
     assert_eq!(ids, wanted);
     let toc = |file: fs::File| serde_json::from_reader::<_, serde_json::Value>(file).unwrap();
-    let wanted = serde_json::to_value(image.toc(true).unwrap()).unwrap();
+    let wanted = serde_json::to_value(image.rootfs().unwrap().toc(true).unwrap()).unwrap();
     assert_eq!(toc(client.image_toc(&opened, true).unwrap()), wanted);
     let wanted = serde_json::to_value(layers[1].toc(false).unwrap()).unwrap();
     assert_eq!(toc(client.layer_toc(&ids[0], false).unwrap()), wanted);

@@ -105,7 +105,7 @@ fn no_lock_is_held_between_two_calls() {
     let layer = image.layers().unwrap().remove(0);
     let _entries = layer.entries().unwrap();
     let _file = layer.open_file_std("etc/passwd").unwrap();
-    let _ = (storage.containers().unwrap(), image.tree().unwrap());
+    let _ = (storage.containers().unwrap(), image.rootfs().unwrap());
     must(&mut again(&env::current_exe().unwrap(), &["try", place.store.root.to_str().unwrap()]));
 }
 

@@ -14,6 +14,7 @@ mod layer;
 mod locks;
 mod place;
 mod proxied;
+mod rootfs;
 mod splitfd;
 mod splitfd_extract;
 mod storage;

@@ -1,11 +1,11 @@
-//! `ProxiedStorage`: a `Storage` with a helper that is started when it is needed.
+//! A `Storage` with a helper that is started when it is needed.
 
 use crate::again::again;
 use crate::place::{IMAGE, Place, at_once, is_root, names, policy, two_layers};
-use cstor_client::error::{ExtractError, SourceError};
+use cstor_client::error::{ExtractError, ImageError, SourceError};
 use cstor_client::extract::Extractor;
 use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher as LaunchBy};
-use cstor_client::{Error, ErrorKind, ProxiedStorage};
+use cstor_client::{ErrorKind, ProxiedStorage, Storage};
 use cstor_tests::lab::skip;
 use cstor_tests::run::must;
 use std::env;
@@ -16,7 +16,7 @@ fn a_proxied_storage_is_a_storage() {
     let place = Place::new(&two_layers());
     let root = &place.store.root;
     let waited_for = at_once(ProxiedStorage::open_with_proxy(root)).unwrap();
-    let opened = ProxiedStorage::open(root).unwrap();
+    let opened = Storage::open(root).unwrap().with_helper(HelperOptions::new());
     for storage in [&waited_for, &opened, &waited_for.clone()] {
         assert_eq!(storage.is_proxied(), !is_root(), "root needs no helper");
         assert_eq!(names(&storage.list_images().unwrap()), [IMAGE]);
@@ -27,33 +27,32 @@ fn a_proxied_storage_is_a_storage() {
     for (when, proxied) in
         [(HelperPolicy::Never, false), (HelperPolicy::Always, true), (HelperPolicy::Auto, !is_root())]
     {
-        let storage = ProxiedStorage::open_with_options(root, &[""; 0], policy(when)).unwrap();
+        let storage = Storage::open(root).unwrap().with_helper(policy(when));
         assert_eq!(storage.is_proxied(), proxied, "{when:?}");
     }
     assert_eq!((HelperPolicy::default(), LaunchBy::default()), (HelperPolicy::Auto, LaunchBy::Auto));
     assert_eq!(HelperOptions::new(), HelperOptions::default());
     assert_ne!(HelperOptions::new().launcher(LaunchBy::Buildah), HelperOptions::new().require_sandbox(true));
     assert!(at_once(ProxiedStorage::open_with_proxy("/nonexistent")).is_err());
-    assert!(format!("{opened:?}").contains("ProxiedStorage"));
 }
 
 /// The test executable called `init_if_helper` nowhere and has no `cstor-helper` beside it.
 #[test]
 fn a_helper_that_cannot_be_found_is_an_error_when_it_is_needed() {
     let place = Place::new(&two_layers());
-    let storage = ProxiedStorage::open_with_options(&place.store.root, &[""; 0], policy(HelperPolicy::Always)).unwrap();
+    let storage = place.open().with_helper(policy(HelperPolicy::Always));
     assert_eq!(storage.list_images().unwrap().len(), 1, "not needed yet");
     let error = Extractor::new().extract(&storage.image(IMAGE).unwrap(), place.out()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Helper, "{error}");
     let ExtractError::Image(error) = error else { panic!("{error}") };
-    assert!(matches!(*error, Error::Source(SourceError::NoHelper { .. })), "{error}");
+    assert!(matches!(error, ImageError::Source(SourceError::NoHelper { .. })), "{error}");
     assert!(!place.out().exists());
 }
 
 #[test]
 fn an_interrupt_stops_and_leaves_nothing() {
     let place = Place::new(&two_layers());
-    let storage = ProxiedStorage::open(&place.store.root).unwrap();
+    let storage = place.open();
     let image = storage.image(IMAGE).unwrap();
     let extractor = Extractor::new().interrupt(storage.interrupt());
     storage.interrupt().raise();

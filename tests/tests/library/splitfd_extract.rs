@@ -4,7 +4,7 @@
 
 use cstor_client::extract::{Extractor, Reflink, Report};
 use cstor_client::interrupt::Interrupt;
-use cstor_client::splitfdstream::{self, Collect, FileSupply, Writer};
+use cstor_client::splitfdstream::{Collect, FileSupply, Writer};
 use cstor_client::{ErrorKind, Storage};
 use cstor_tests::forge::{Store, dir, file, hard_link, opaque, symlink, whiteout};
 use cstor_tests::lab::{Fs, Who};
@@ -35,7 +35,7 @@ fn streams(storage: &Storage, image: &str, threshold: u64) -> Vec<(Vec<u8>, Vec<
 
 fn extract(layers: &[(Vec<u8>, Vec<OwnedFd>)], to: &Path, extractor: &Extractor) -> Report {
     let layers = layers.iter().map(|(stream, files)| (&stream[..], &files[..]));
-    splitfdstream::extract(layers, to, extractor).unwrap()
+    extractor.extract_streams(layers, to).unwrap()
 }
 
 /// Every kind of change between layers.
@@ -153,7 +153,7 @@ fn files_are_asked_for_once_in_order_and_only_if_they_survive() {
     let asked: [Cell<Vec<u32>>; 2] = Default::default();
     let supplies =
         layers.iter().zip(&asked).map(|((stream, files), asked)| (&stream[..], OneByOne { files, open: None, asked }));
-    splitfdstream::extract(supplies, place.path().join("out"), &Extractor::new()).unwrap();
+    Extractor::new().extract_streams(supplies, place.path().join("out")).unwrap();
     // d/gone, o/hidden, turns of the base are not to be seen; `first` is, as `second`.
     let [base, upper] = asked.map(Cell::into_inner);
     assert_eq!(base, [1, 2, 4, 6]);
@@ -167,7 +167,7 @@ fn the_caller_is_asked_before_anything_is_placed() {
     let layers = streams(&Storage::open(&forged.root).unwrap(), "localhost/app", 0);
     let extraction = |extractor: &Extractor| {
         let layers = layers.iter().map(|(stream, files)| (&stream[..], &files[..]));
-        splitfdstream::extract(layers, place.path().join("out"), extractor)
+        extractor.extract_streams(layers, place.path().join("out"))
     };
     let refusing = Extractor::new().before_placing(|_| Err(io::Error::other("not like this")));
     assert_eq!(extraction(&refusing).unwrap_err().kind(), ErrorKind::Failure);
@@ -232,7 +232,7 @@ fn an_interrupt_ends_a_stream_without_end() {
         stop.raise();
     });
     let none: &[OwnedFd] = &[];
-    let ended = splitfdstream::extract([(stream, none)], place.path().join("out"), &extractor);
+    let ended = extractor.extract_streams([(stream, none)], place.path().join("out"));
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::Interrupted);
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "something was left");
 }
@@ -326,15 +326,13 @@ fn what_is_wrong_leaves_nothing() {
     ];
     let place = tempfile::tempdir().unwrap();
     for (what, stream, file, kind) in table {
-        let ended = splitfdstream::extract([(&stream[..], &[file][..])], place.path().join("out"), &Extractor::new());
+        let ended = Extractor::new().extract_streams([(&stream[..], &[file][..])], place.path().join("out"));
         assert_eq!(ended.unwrap_err().kind(), kind, "{what}");
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "{what}: left something");
     }
-    let strict = splitfdstream::extract(
-        [(&stream(&[&|w| w.inline(&device).unwrap()])[..], &[pipe()][..])],
-        place.path().join("out"),
-        &Extractor::new().strict(true),
-    );
+    let strict = Extractor::new()
+        .strict(true)
+        .extract_streams([(&stream(&[&|w| w.inline(&device).unwrap()])[..], &[pipe()][..])], place.path().join("out"));
     assert_eq!(strict.unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
@@ -348,7 +346,7 @@ fn what_must_be_cloned_but_cannot_be_is_an_error() {
     for (fs, works) in [(Fs::Btrfs, true), (Fs::Ext4, false)] {
         let scratch = lab.scratch(Who::Root, fs);
         let layers = layers.iter().map(|(stream, files)| (&stream[..], &files[..]));
-        let ended = splitfdstream::extract(layers, scratch.path().join("out"), &always);
+        let ended = always.extract_streams(layers, scratch.path().join("out"));
         assert_eq!(ended.is_ok(), works, "{fs:?}: {ended:?}");
         assert_eq!(lab.names_in(scratch.path()).len(), usize::from(works), "{fs:?}");
     }

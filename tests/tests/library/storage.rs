@@ -6,7 +6,7 @@ use cstor_client::error::StoreError;
 use cstor_client::extract::Extractor;
 use cstor_client::helper::HelperPolicy;
 use cstor_client::tree::InodeKind;
-use cstor_client::{ErrorKind, Escaped, Layer, ProxiedStorage, Storage};
+use cstor_client::{ErrorKind, Escaped, Layer, Location, Storage};
 use cstor_tests::forge;
 use cstor_tests::forge::store::digest;
 use cstor_tests::forge::trial::listing;
@@ -84,7 +84,8 @@ fn an_images_tree_is_known_without_its_files() {
             place.store.remove(&entry.unwrap().path());
         }
     }
-    let tree = place.open().image(IMAGE).unwrap().tree().unwrap();
+    let rootfs = place.open().image(IMAGE).unwrap().rootfs().unwrap();
+    let tree = rootfs.tree();
     let found: Vec<_> = tree
         .entries()
         .map(|entry| {
@@ -142,9 +143,10 @@ fn additional_image_stores_come_after_the_root() {
     let third = place.beside("third", &Store::stack("localhost/own:1", [vec![file("third", "third")]]));
     let option = |path: &Path| format!("additionalimagestore={}", path.display());
     let options = [format!("overlay.{}", option(&additional.root)), option(&third.root)];
-    assert_eq!(Storage::stores_in_options(&options), [&*additional.root, &*third.root]);
-    assert!(Storage::stores_in_options(&["mount_program=/x"]).is_empty());
-    let storage = Storage::open_with_options(&place.store.root, &options).unwrap();
+    let location = |options: &[String]| Location::new(&place.store.root).storage_options(options);
+    assert_eq!(location(&options).additional_stores(), [&*additional.root, &*third.root]);
+    assert_eq!(location(&["mount_program=/x".into()]), location(&[]));
+    let storage = Storage::open_at(&location(&options)).unwrap();
     let images = storage.list_images().unwrap();
     assert_eq!(names(&images), ["localhost/own:1", "localhost/other:1", "localhost/shared:1", "localhost/own:1"]);
     assert_eq!(storage.image("own:1").unwrap().id().to_string(), place.store.images[0], "the root comes first");
@@ -157,15 +159,15 @@ fn additional_image_stores_come_after_the_root() {
     assert_eq!(report.files, 2);
     assert_eq!(listing(&place.out()), ["f 644 more = more", "f 644 own = own"]);
     // One that this user proxies for has the same additional stores.
-    let proxied = ProxiedStorage::open_with_options(&place.store.root, &options, policy(HelperPolicy::Never)).unwrap();
+    let proxied = storage.with_helper(policy(HelperPolicy::Never));
     assert_eq!(names(&proxied.list_images().unwrap()), names(&images));
 
     // Alone, the root does not know them.
     assert!(matches!(place.open().image("other:1"), Err(StoreError::NoImage { .. })));
-    let missing = Storage::open_with_options(&place.store.root, &["additionalimagestore=/nonexistent"]);
+    let missing = Storage::open_at(&location(&["additionalimagestore=/nonexistent".into()]));
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
     let many: Vec<_> = (0..300).map(|_| option(&additional.root)).collect();
-    assert_eq!(Storage::open_with_options(&place.store.root, &many).unwrap_err().kind(), ErrorKind::Limit);
+    assert_eq!(Storage::open_at(&location(&many)).unwrap_err().kind(), ErrorKind::Limit);
 }
 
 /// Writes a file in place and gives it its old times: what podman never does, so that one sign of a change can be tested alone.
@@ -228,16 +230,16 @@ fn an_image_that_is_removed_after_it_was_found_is_a_change_and_no_damage() {
     // A layer that goes while its image stays is damage.
     let layers = fs::read_to_string(place.store.layers_json()).unwrap();
     fs::write(place.store.layers_json(), "[]").unwrap();
-    assert_eq!(image.tree().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(image.rootfs().unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(layer.chain().unwrap_err().kind(), ErrorKind::Changed);
     fs::write(place.store.layers_json(), layers).unwrap();
-    assert!(image.tree().is_ok() && layer.chain().is_ok());
+    assert!(image.rootfs().is_ok() && layer.chain().is_ok());
     // As `podman rmi` does it: all of it at once.
     for json in [place.store.layers_json(), place.store.images_json()] {
         fs::write(json, "[]").unwrap();
     }
     fs::remove_dir_all(place.store.root.join("overlay-images").join(&place.store.images[0])).unwrap();
-    assert_eq!(image.tree().unwrap_err().kind(), ErrorKind::Changed);
+    assert_eq!(image.rootfs().unwrap_err().kind(), ErrorKind::Changed);
     assert_eq!(image.manifest().unwrap_err().kind(), ErrorKind::Changed);
     assert_eq!(Extractor::new().extract(&image, place.out()).unwrap_err().kind(), ErrorKind::Changed);
     assert!(!place.out().exists());

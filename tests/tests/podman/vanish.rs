@@ -120,8 +120,8 @@ fn a_container_that_has_been_removed_is_no_damage() {
     trial.store.json(&trial.store.layers_json(), |records| drop(records.as_array_mut().unwrap().pop()));
     // The container is still there, so something else has taken its layer.
     assert_eq!(found.layers().unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!(found.tree().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(found.rootfs().unwrap_err().kind(), ErrorKind::Corrupt);
     fs::write(&listed, "[]").unwrap();
     assert_eq!(found.layers().unwrap_err().kind(), ErrorKind::Changed);
-    assert_eq!(found.tree().unwrap_err().kind(), ErrorKind::Changed);
+    assert_eq!(found.rootfs().unwrap_err().kind(), ErrorKind::Changed);
 }

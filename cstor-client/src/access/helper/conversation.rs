@@ -60,6 +60,15 @@ impl Conversation {
         self.way
     }
 
+    /// What ends the waits from now on: operations of one store share a helper, and each has its own.
+    pub(super) fn listen_to(&mut self, interrupt: &Interrupt) {
+        self.interrupt = interrupt.clone();
+    }
+
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
     pub(in crate::access) fn send(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
         let sent = self.channel.as_ref().map_or(Err(ChannelError::Closed), |channel| channel.send(request, fds));
         sent.map_err(|error| self.broken(error))

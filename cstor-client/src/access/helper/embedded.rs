@@ -10,7 +10,7 @@ use super::{HELPER_MARK, SourceError};
 /// How many threads ran when [`init_if_helper`] was called; 0 if it was not.
 static THREADS_AT_INIT: AtomicUsize = AtomicUsize::new(0);
 
-/// Must be the first thing that `main` does in a program that uses [`ProxiedStorage`](crate::ProxiedStorage).
+/// Must be the first thing that `main` does in a program that gives a store a helper ([`Storage::with_helper`](crate::Storage::with_helper)).
 ///
 /// When the program was started to be the helper, this serves and does not return; otherwise it does
 /// nothing. A helper must have one thread: in an async program, `main` itself must be a plain function

@@ -34,12 +34,12 @@ pub enum Launcher {
 /// Everything about the helper in one place; the default suits most programs.
 ///
 /// ```
-/// use cstor_client::ProxiedStorage;
+/// use cstor_client::Storage;
 /// use cstor_client::helper::{HelperOptions, Launcher};
 ///
 /// let options = HelperOptions::new().launcher(Launcher::NewUidMap).require_sandbox(true);
 /// # let open = || {
-/// let storage = ProxiedStorage::discover(options)?;
+/// let storage = Storage::discover()?.with_helper(options);
 /// # Ok::<_, cstor_client::Error>(storage) };
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

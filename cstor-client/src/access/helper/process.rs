@@ -27,7 +27,6 @@ use crate::base::interrupt::Interrupt;
 pub(crate) struct SharedHelper {
     options: HelperOptions,
     patience: Patience,
-    interrupt: Interrupt,
     process: Arc<Mutex<Slot>>,
 }
 
@@ -45,12 +44,8 @@ enum Slot {
 }
 
 impl SharedHelper {
-    pub(crate) fn new(options: HelperOptions, interrupt: Interrupt) -> SharedHelper {
-        SharedHelper { options, patience: Patience::default(), interrupt, process: Arc::default() }
-    }
-
-    pub(crate) fn interrupt(&self) -> Interrupt {
-        self.interrupt.clone()
+    pub(crate) fn new(options: HelperOptions) -> SharedHelper {
+        SharedHelper { options, patience: Patience::default(), process: Arc::default() }
     }
 
     pub(crate) fn policy(&self) -> HelperPolicy {
@@ -58,8 +53,8 @@ impl SharedHelper {
     }
 
     /// Starts the helper without waiting for it.
-    pub(in crate::access) fn start(&self, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
-        self.start_in(&mut self.slot(), roots)
+    pub(in crate::access) fn start(&self, roots: &[BorrowedFd<'_>], interrupt: &Interrupt) -> Result<(), SourceError> {
+        self.start_in(&mut self.slot(), roots, interrupt)
     }
 
     /// Whether a helper runs, or may still be started, or has an error to tell.
@@ -69,8 +64,13 @@ impl SharedHelper {
 
     /// Has the helper ready if it is `needed`; afterwards none is started any more. A failure is kept for the
     /// first file that is refused: headers tell less than the files themselves.
-    pub(in crate::access) fn settle(&self, roots: &[BorrowedFd<'_>], needed: bool) -> Result<(), SourceError> {
-        let ready = if needed && self.can_help() { self.with(roots, |_| Ok(())) } else { Ok(()) };
+    pub(in crate::access) fn settle(
+        &self,
+        roots: &[BorrowedFd<'_>],
+        interrupt: &Interrupt,
+        needed: bool,
+    ) -> Result<(), SourceError> {
+        let ready = if needed && self.can_help() { self.with(roots, interrupt, |_| Ok(())) } else { Ok(()) };
         let mut slot = self.slot();
         match ready {
             Err(error @ SourceError::Interrupted(_)) => return Err(error),
@@ -88,24 +88,28 @@ impl SharedHelper {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_in(&self, slot: &mut Slot, roots: &[BorrowedFd<'_>]) -> Result<(), SourceError> {
+    fn start_in(&self, slot: &mut Slot, roots: &[BorrowedFd<'_>], interrupt: &Interrupt) -> Result<(), SourceError> {
         if matches!(slot, Slot::NotStarted) {
-            let process = HelperProcess::start(roots, self.options, self.patience, &self.interrupt)?;
+            let process = HelperProcess::start(roots, self.options, self.patience, interrupt)?;
             *slot = Slot::Running(Box::new(process));
         }
         Ok(())
     }
 
-    /// Talks to the helper, starting it first if that has not been done.
+    /// Talks to the helper, starting it first if that has not been done. All waits end with the interrupt.
     pub(crate) fn with<T>(
         &self,
         roots: &[BorrowedFd<'_>],
+        interrupt: &Interrupt,
         talk: impl FnOnce(&mut HelperProcess) -> Result<T, SourceError>,
     ) -> Result<T, SourceError> {
         let mut slot = self.slot();
-        self.start_in(&mut slot, roots)?;
+        self.start_in(&mut slot, roots, interrupt)?;
         let result = match &mut *slot {
-            Slot::Running(process) => process.await_ready(roots).and_then(|()| talk(process)),
+            Slot::Running(process) => {
+                process.conversation.listen_to(interrupt);
+                process.await_ready(roots).and_then(|()| talk(process))
+            }
             other => match std::mem::replace(other, Slot::Gone) {
                 Slot::Failed(error) => Err(error),
                 _ => Err(SourceError::Died { status: None, stderr: Vec::new() }),
@@ -127,7 +131,6 @@ pub(crate) struct HelperProcess {
     executable: Executable,
     require_sandbox: bool,
     patience: Patience,
-    interrupt: Interrupt,
     /// Known once it is ready.
     confinement: Option<Confinement>,
 }
@@ -149,7 +152,6 @@ impl HelperProcess {
             executable,
             require_sandbox: options.require_sandbox,
             patience,
-            interrupt: interrupt.clone(),
             confinement: None,
         })
     }
@@ -163,7 +165,6 @@ impl HelperProcess {
             executable: Executable::Separate("/a/helper".into()),
             require_sandbox: false,
             patience,
-            interrupt: Interrupt::default(),
             confinement: None,
         }
     }
@@ -182,8 +183,8 @@ impl HelperProcess {
                 Err(error) => {
                     let error = cause(self.conversation.way(), error, &Seen::now());
                     let (executable, patience) = (&self.executable, self.patience);
-                    self.conversation =
-                        begin(&mut self.ways, executable, roots, patience, &self.interrupt, Some(error))?;
+                    let interrupt = self.conversation.interrupt().clone();
+                    self.conversation = begin(&mut self.ways, executable, roots, patience, &interrupt, Some(error))?;
                 }
             }
         }

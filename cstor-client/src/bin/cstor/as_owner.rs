@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cstor_client::error::StoreError;
-use cstor_client::{Escaped, Storage};
+use cstor_client::{Escaped, Location};
 use nix::unistd::{self, Uid, User};
 use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, stat};
 use rustix::io::Errno;
@@ -68,10 +68,11 @@ pub(crate) fn become_owner(store: &Store) -> Result<(), Failure> {
     if !own.is_root() {
         return Err(AsOwnerError::NotRoot { path: root.clone(), owner: owner.as_raw() }.into());
     }
-    for additional in store.imagestore.iter().cloned().chain(Storage::stores_in_options(&store.storage_opt)) {
-        let other = owner_of(&additional)?;
+    let location = Location::new(root).storage_options(&store.storage_opt);
+    for additional in store.imagestore.iter().chain(location.additional_stores()) {
+        let other = owner_of(additional)?;
         if !other.is_root() && other != owner {
-            return Err(StoreError::ForeignStore { path: additional, owner: other.as_raw() }.into());
+            return Err(StoreError::ForeignStore { path: additional.clone(), owner: other.as_raw() }.into());
         }
     }
     let failed = |errno: nix::Error| AsOwnerError::Become { owner: owner.as_raw(), source: errno.into() };

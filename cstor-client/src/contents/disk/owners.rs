@@ -7,10 +7,11 @@
 use rustix::process::{getegid, geteuid};
 
 use super::DiskError;
+use crate::access::Chain;
 use crate::access::helper::SourceError;
 use crate::access::helper::subids::{self, Ids, Range};
 use crate::contents::ImageError;
-use crate::store::{IdMap, IdMaps, LayerRecord, Shared};
+use crate::store::{IdMap, IdMaps, LayerRecord};
 
 /// Both maps, for users and for groups.
 #[derive(Debug)]
@@ -28,12 +29,15 @@ struct Maps {
 }
 
 impl Owners {
-    pub(super) fn of(shared: &Shared, layer: &LayerRecord) -> Result<Owners, ImageError> {
+    pub(super) fn of(chain: &Chain, layer: &LayerRecord) -> Result<Owners, ImageError> {
         let namespace = |own: u32, ids: Ids| -> Result<Option<Vec<IdMap>>, SourceError> {
             // Root is in the namespace of its own stores: the first one, or podman's.
             if geteuid().is_root() { Ok(None) } else { Ok(Some(as_podman_maps(own, &subids::own(ids)?))) }
         };
-        let maps = if layer.is_mapped() { Some(layer.maps.clone()) } else { shared.id_maps_of_container(layer.id)? };
+        let maps = match layer.is_mapped() {
+            true => Some(layer.maps.clone()),
+            false => chain.store().id_maps_of_container(layer.id, chain.interrupt())?,
+        };
         let IdMaps { users, groups } = maps.unwrap_or_default();
         Ok(Owners {
             users: Maps { namespace: namespace(geteuid().as_raw(), Ids::User)?, container: users },

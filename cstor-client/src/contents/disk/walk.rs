@@ -15,7 +15,7 @@ use super::attributes::{Attributes, portable_capability};
 use super::marks::Marks;
 use super::overridden::{self, Overridden, StoodFor};
 use super::owners::Owners;
-use crate::access::{DirSource, Escalating};
+use crate::access::{Chain, DirSource, Escalating};
 use crate::base::account::Charge;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::host_xattrs::belongs_to_driver;
@@ -23,7 +23,7 @@ use crate::base::interrupt::Interrupt;
 use crate::base::path::{join, split};
 use crate::contents::ImageError;
 use crate::contents::{ReadError, ReadProblem};
-use crate::store::chain::{Chain, ChainLayer, ContentsDir};
+use crate::store::chain::{ChainLayer, ContentsDir};
 use crate::tar::{Content, Header, Kind, Member, Time, Xattr};
 use crate::tree::is_marker;
 
@@ -48,13 +48,13 @@ pub(crate) fn walk(
             return Err(error(DiskError::SeveralDirectories).into());
         }
     }
-    let fuse = chain.shared().root(dir.at.root).is_ok_and(|root| root.is_mounted_by_program());
+    let fuse = chain.store().root(dir.at.root).is_ok_and(|root| root.is_mounted_by_program());
     let mut walk = Walk {
         layer,
         dir,
         source,
         take,
-        owners: Owners::of(chain.shared(), &layer.record)?,
+        owners: Owners::of(chain, &layer.record)?,
         marks: Marks::of_store(fuse),
         masked: None,
         attributes: Attributes::new(),

@@ -65,7 +65,7 @@ impl SplitLayer {
         &self.files
     }
 
-    /// The stream, once, as a splitfdstream whatever form it came in: for [`crate::splitfdstream::extract`].
+    /// The stream, once, as a splitfdstream whatever form it came in: for [`crate::extract::Extractor::extract_streams`].
     pub fn stream(&self) -> Result<Box<dyn Read + '_>, SplitFdError> {
         Ok(match self.form {
             Form::Plain => Box::new(BufReader::new(&self.stream)),

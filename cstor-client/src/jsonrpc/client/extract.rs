@@ -13,14 +13,13 @@ use std::rc::Rc;
 
 use super::Client;
 use super::progress::{Part, Progress};
-use crate::extract::from_streams;
 use crate::extract::{Extractor, Report};
 use crate::jsonrpc::error::RpcError;
 use crate::jsonrpc::shapes::{FileOf, LayerOf, OpenedImage};
 use crate::splitfd::FileSupply;
 
 impl Client {
-    /// Extracts an open image to a directory that does not exist or is empty, as [`splitfd::extract`] does.
+    /// Extracts an open image to a directory that does not exist or is empty, as [`Extractor::extract_streams`] does.
     pub fn extract(
         &mut self,
         image: &OpenedImage,
@@ -53,7 +52,7 @@ pub(in crate::jsonrpc) fn extract(
         };
         (headers, Files { link: Rc::clone(&link), layer: second, marks, begun: false, next: 0, open: None })
     });
-    let report = from_streams::extract(streams, destination, extractor);
+    let report = extractor.extract_streams(streams, destination);
     let mut link = link.borrow_mut();
     match (report, link.error.take()) {
         (Ok(report), _) => {

@@ -62,8 +62,8 @@ impl<'s> Session<'s> {
 
     pub(super) fn get_meta(&mut self, id: &Id, asked: &MetaOf) -> Result<(), Stop> {
         let toc = match (asked.handle, &asked.image, &asked.layer) {
-            (Some(handle), None, None) => self.opened(handle)?.toc(asked.digests)?,
-            (None, Some(image), None) => self.storage.image(image)?.toc(asked.digests)?,
+            (Some(handle), None, None) => self.opened(handle)?.rootfs()?.toc(asked.digests)?,
+            (None, Some(image), None) => self.storage.image(image)?.rootfs()?.toc(asked.digests)?,
             (None, None, Some(layer)) => self.storage.layer(layer)?.toc(asked.digests)?,
             _ => return Err(Failure::params("one of image_id, image and layer is needed").into()),
         };

@@ -73,7 +73,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves this store; one with a helper where it was found through [`crate::ProxiedStorage`].
+    /// Serves this store, with its helper if it has one ([`Storage::with_helper`]).
     pub fn new(storage: &Storage) -> Server {
         let (storage, interrupt) = (storage.clone(), storage.interrupt());
         Server { storage, patience: Patience::default(), connections: MAX_CONNECTIONS, interrupt }

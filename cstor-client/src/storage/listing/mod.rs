@@ -14,7 +14,7 @@ use cstor_proto::LayerId;
 use super::image::Image;
 use crate::storage::Storage;
 use crate::store::StoreError;
-use crate::store::chain::Chain;
+use crate::store::chain;
 
 pub use filter::{BadFilter, Filter};
 pub use moment::moment;
@@ -98,7 +98,7 @@ pub fn list(storage: &Storage, all: bool, filters: &[Filter]) -> Result<Vec<List
 
 /// Adds up the layers, shared and not, as podman's `system df` does since 5.0 (libimage/disk_usage.go).
 fn measure(images: Vec<Image>) -> Result<Vec<Listed>, StoreError> {
-    let chains = images.iter().map(|image| Chain::records(&image.snapshot, image.record.layer));
+    let chains = images.iter().map(|image| chain::records(&image.snapshot, image.record.layer));
     let chains = chains.collect::<Result<Vec<_>, _>>()?;
     let mut users: HashMap<LayerId, u32> = HashMap::new();
     for layer in chains.iter().flatten() {

@@ -25,10 +25,7 @@ pub(crate) fn run(store: &Store, args: &Extract) -> Result<(), Failure> {
     let storage = open_store(store)?;
     keep_stores_from(&args.dir, Some(&storage))?;
     let target = find(&storage, &args.image)?;
-    let progress = progress::choose(args.progress);
-    let result = extractor(&args.how).extract_with(&target, &args.dir, &*progress);
-    drop(progress);
-    let report = result?;
+    let report = extractor(&args.how).progress(progress::choose(args.progress)).extract(&target, &args.dir)?;
     print_summary(&format!("{} ({})", args.image, short_id(&target)), &args.dir, &report);
     Ok(())
 }
@@ -39,12 +36,12 @@ fn run_via(command: &ProxyCommand, memory_limit: Option<u64>, args: &Extract) ->
     let interrupt = Interrupt::new();
     signals::stop(&interrupt)?;
     let options = ProxyOptions::new().interrupt(interrupt.clone());
-    let progress = progress::choose(args.progress);
-    let extractor = extractor(&args.how).interrupt(interrupt);
+    let extractor = extractor(&args.how).progress(progress::choose(args.progress)).interrupt(interrupt);
     let extractor = memory_limit.into_iter().fold(extractor, Extractor::memory_limit);
     let proxy = ProxyV1Client::start(&command.0, options).map_err(Error::from)?;
-    let result = proxy.extract(&args.image, &args.dir, &extractor, &*progress);
-    drop(progress);
+    let result = proxy.extract(&args.image, &args.dir, &extractor);
+    // A bar goes before what comes next.
+    drop(extractor);
     let report = result?;
     print_summary(&args.image, &args.dir, &report);
     Ok(())
@@ -55,8 +52,7 @@ pub(crate) fn run_layer(store: &Store, args: &ExtractLayer) -> Result<(), Failur
     let storage = open_store(store)?;
     keep_stores_from(&args.dir, Some(&storage))?;
     let layer = storage.layer(&args.layer)?;
-    let result = extractor(&args.how).extract_layer(&layer, &args.dir);
-    let report = result?;
+    let report = extractor(&args.how).extract(&layer, &args.dir)?;
     print_summary(&format!("layer {:.12}", layer.id()), &args.dir, &report);
     Ok(())
 }

@@ -15,12 +15,12 @@ pub(crate) fn run(store: &Store, args: &ExportImage) -> Result<(), Failure> {
         Some(path) if path.as_os_str() != "-" => {
             keep_stores_from(path, Some(&storage))?;
             let file = output::new_file(path, &storage.interrupt())?;
-            target.export(file.writer()).map_err(|error| output::explain(&file, error.into()))?;
+            target.rootfs()?.export(file.writer()).map_err(|error| output::explain(&file, error.into()))?;
             Ok(file.publish()?)
         }
         _ if io::stdout().is_terminal() => Err(Failure::Terminal),
         _ => {
-            target.export(Stdout::open(storage.interrupt())?)?;
+            target.rootfs()?.export(Stdout::open(storage.interrupt())?)?;
             Ok(())
         }
     }

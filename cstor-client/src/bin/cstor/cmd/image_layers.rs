@@ -36,6 +36,7 @@ pub(crate) fn run(store: &Store, args: &Layers, out: &mut dyn Write) -> Result<(
     let target = find(&storage, &args.image)?;
     let (image, container) = match &target {
         Target::Image(image) => (Some(image.clone()), None),
+        Target::Layer(_) => (None, None),
         Target::Container(container) => {
             // A container of an image that was removed has its layers all the same.
             let image = container.image_id().and_then(|id| storage.image(&id.to_string()).ok());

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use cstor_client::discover::Territory;
 use cstor_client::error::StoreError;
-use cstor_client::{Config, Image, Location, ProxiedStorage, Storage, Target};
+use cstor_client::{Config, Image, Location, Storage, Target};
 
 use crate::args::Store;
 use crate::exit::Failure;
@@ -57,6 +57,7 @@ pub(crate) fn short_id(target: &Target) -> String {
     match target {
         Target::Image(image) => image.id().short(),
         Target::Container(container) => short(container.id(), false).to_owned(),
+        Target::Layer(layer) => short(&layer.id().to_string(), false).to_owned(),
     }
 }
 
@@ -64,28 +65,27 @@ pub(crate) fn short_id(target: &Target) -> String {
 pub(crate) fn find_image(storage: &Storage, reference: &str) -> Result<Image, Failure> {
     match storage.target(reference)? {
         Target::Image(image) => Ok(image),
-        Target::Container(_) => Err(StoreError::NotAnImage { reference: reference.to_owned() }.into()),
+        Target::Container(_) | Target::Layer(_) => {
+            Err(StoreError::NotAnImage { reference: reference.to_owned() }.into())
+        }
     }
 }
 
 /// Opens the store that was named, or the one that podman uses.
-pub(crate) fn open_store(store: &Store) -> Result<ProxiedStorage, Failure> {
+pub(crate) fn open_store(store: &Store) -> Result<Storage, Failure> {
     let storage = open_quietly(store)?;
     signals::stop(&storage.interrupt())?;
     Ok(storage)
 }
 
 /// The same, without signals ending what is done with it.
-pub(crate) fn open_quietly(store: &Store) -> Result<ProxiedStorage, Failure> {
-    let helper = store.helper_options();
+pub(crate) fn open_quietly(store: &Store) -> Result<Storage, Failure> {
     let storage = match location(store) {
-        Some(location) => ProxiedStorage::open_at(&location, helper)?,
-        None => ProxiedStorage::discover(helper)?,
+        Some(location) => Storage::open_at(&location)?,
+        None => Storage::discover()?,
     };
-    if let Some(limit) = store.memory_limit {
-        storage.limit_memory(limit);
-    }
-    Ok(storage)
+    let storage = storage.with_helper(store.helper_options());
+    Ok(store.memory_limit.map_or(storage.clone(), |bytes| storage.with_memory_limit(bytes)))
 }
 
 /// Refuses a destination that is, lies in, or holds a directory of the store that is read, if one is, or of those that
@@ -97,8 +97,6 @@ pub(crate) fn keep_stores_from(destination: &Path, storage: Option<&Storage>) ->
 
 /// The store that was named.
 fn location(store: &Store) -> Option<Location> {
-    let location = Location::new(store.root.as_ref()?)
-        .additional(Storage::stores_in_options(&store.storage_opt))
-        .layer_stores(Storage::layer_stores_in_options(&store.storage_opt));
+    let location = Location::new(store.root.as_ref()?).storage_options(&store.storage_opt);
     Some(store.imagestore.iter().fold(location, |location, path| location.image_store(path)))
 }

@@ -11,7 +11,7 @@ use crate::exit::Failure;
 pub(crate) fn run_image(store: &Store, args: &ImageToc, out: &mut dyn Write) -> Result<(), Failure> {
     let storage = open_store(store)?;
     let target = find(&storage, &args.image)?;
-    target.write_toc(out, args.how.digests, args.how.pretty).map_err(unwritten)
+    target.rootfs()?.write_toc(out, args.how.digests, args.how.pretty).map_err(unwritten)
 }
 
 pub(crate) fn run_layer(store: &Store, args: &LayerToc, out: &mut dyn Write) -> Result<(), Failure> {

@@ -81,7 +81,8 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
         None => storage.list_images()?,
         Some(name) => match storage.target(name) {
             Ok(Target::Image(image)) => vec![image],
-            // Its own layer has no description to be held against.
+            Ok(Target::Layer(layer)) => return Ok(Targets::from([(layer.id(), (layer, Vec::new()))])),
+            // Its own layer has no description to be checked against.
             Ok(Target::Container(container)) => {
                 let described = container.layers()?.into_iter().filter(|layer| layer.id() != container.layer_id());
                 return Ok(described.map(|layer| (layer.id(), (layer, Vec::new()))).collect());

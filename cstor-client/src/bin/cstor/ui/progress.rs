@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use cstor_client::extract::{Progress, Silent};
+use cstor_client::progress::{Progress, Silent};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::size;
@@ -45,7 +45,7 @@ impl Progress for Bar {
         self.0.set_message(size(bytes));
     }
 
-    fn placed(&self, files: u64, _: u64) {
+    fn advanced(&self, files: u64, _: u64) {
         self.0.inc(files);
     }
 }
