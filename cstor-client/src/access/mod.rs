@@ -9,6 +9,7 @@ pub(crate) mod helper;
 #[cfg(test)]
 mod hostile;
 mod proxied;
+mod received;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -21,7 +22,7 @@ pub(crate) use direct::Direct;
 pub(crate) use escalating::{Escalating, worth_asking};
 pub(crate) use proxied::Proxied;
 #[cfg(fuzzing)]
-pub use proxied::take_answer;
+pub use received::take_answer;
 
 use crate::base::account::Account;
 use crate::base::interrupt::Interrupt;

@@ -9,7 +9,8 @@ use std::cmp::Ordering;
 use cstor_proto::{InvalidPath, RelPath};
 
 use super::MergeProblem;
-use super::final_tree::{Dentry, Dir, FinalTree, Inode, InodeId, InodeKind, Keep, Meta, Name};
+use super::final_tree::FinalTree;
+use super::inode::{Dentry, Dir, Inode, InodeId, InodeKind, Keep, Meta, Name};
 use super::whiteout::{Meaning, classify};
 use crate::tar::{Kind, MAX_XATTR_LIST, Member, Xattr, fits_list};
 

@@ -3,7 +3,8 @@
 
 use cstor_proto::Escaped;
 
-use super::final_tree::{FinalTree, InodeId, InodeKind, TreeEntry};
+use super::final_tree::FinalTree;
+use super::inode::{InodeId, InodeKind, TreeEntry};
 use crate::base::kind::ErrorKind;
 use crate::base::path::join;
 

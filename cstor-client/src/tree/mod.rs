@@ -7,14 +7,16 @@
 
 mod error;
 mod final_tree;
+mod inode;
 mod layer_tree;
 mod lookup;
 mod overlay;
 mod whiteout;
 
 pub use error::{MergeError, MergeProblem};
-pub use final_tree::{FinalTree, Inode, InodeKind, Meta, TreeEntry};
-pub(crate) use final_tree::{InodeId, Keep};
+pub use final_tree::FinalTree;
+pub use inode::{Inode, InodeKind, Meta, TreeEntry};
+pub(crate) use inode::{InodeId, Keep};
 pub(crate) use layer_tree::LayerTree;
 pub use lookup::{LookupError, LookupProblem};
 pub(crate) use whiteout::{Meaning, classify, is_marker};

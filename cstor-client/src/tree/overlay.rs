@@ -3,7 +3,8 @@
 //! Documentation/filesystems/overlayfs.rst: a directory over a directory shows both, with the metadata of
 //! the upper one; anything else hides what is below.
 
-use super::final_tree::{Dentry, Dir, FinalTree, InodeId, InodeKind};
+use super::final_tree::FinalTree;
+use super::inode::{Dentry, Dir, InodeId, InodeKind};
 use crate::base::interrupt::{Interrupt, Interrupted};
 
 impl FinalTree {

@@ -4,19 +4,21 @@
 //! where they lie in the compressed layer is passed over. Keys: pkg/chunked/internal/minimal/compression.go,
 //! `FileMetadata`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+mod row;
+mod table;
+
+use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 use std::vec;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use cstor_proto::RelPath;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 
-use super::header::{HeaderError, checked_target, checked_xattr, sorted_xattrs};
-use super::{Content, Entry, Header, Kind, Member, Time};
+use row::Row;
+use table::{Parsed, Table};
+
+use super::Entry;
+use super::header::HeaderError;
 use crate::base::account::{Charge, OverMemoryLimit};
 use crate::base::digest::Digest;
 use crate::base::interrupt::{Interrupt, Interrupted};
@@ -62,31 +64,6 @@ pub enum ChunkedError {
     /// More rows than there may be in memory.
     #[error("its table of contents: {0}")]
     Memory(#[from] OverMemoryLimit),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    #[serde(rename = "type")]
-    kind: String,
-    name: String,
-    #[serde(default)]
-    link_name: String,
-    #[serde(default)]
-    mode: u64,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    uid: u64,
-    #[serde(default)]
-    gid: u64,
-    modtime: Option<String>,
-    #[serde(default)]
-    dev_major: u32,
-    #[serde(default)]
-    dev_minor: u32,
-    xattrs: Option<BTreeMap<String, String>>,
-    digest: Option<Digest>,
 }
 
 /// A table of contents: the members of a layer, in the order of its tar.
@@ -164,90 +141,6 @@ impl Digests {
     }
 }
 
-/// The document while it is read.
-struct Table<'a> {
-    charge: Charge,
-    /// Why it was not read on, which the parser cannot pass on.
-    failed: &'a mut Option<ChunkedError>,
-    interrupt: &'a Interrupt,
-}
-
-/// What was in it.
-struct Parsed {
-    version: Option<i64>,
-    rows: Vec<Row>,
-    charge: Charge,
-    has_tar_split: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Table<'_> {
-    type Value = Parsed;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Table<'_> {
-    type Value = Parsed;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table of contents")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Parsed, A::Error> {
-        let (mut version, mut rows, mut has_tar_split) = (None, None, false);
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "version" => version = Some(map.next_value()?),
-                "entries" if rows.is_some() => return Err(A::Error::duplicate_field("entries")),
-                "entries" => rows = Some(map.next_value_seed(Rows(&mut self))?),
-                "tarSplitDigest" => has_tar_split = map.next_value::<Option<String>>()?.is_some(),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        let rows = rows.ok_or_else(|| A::Error::missing_field("entries"))?;
-        Ok(Parsed { version, rows, charge: self.charge, has_tar_split })
-    }
-}
-
-/// The list of rows while it is read; those of chunks are left out.
-struct Rows<'t, 'a>(&'t mut Table<'a>);
-
-impl<'de> DeserializeSeed<'de> for Rows<'_, '_> {
-    type Value = Vec<Row>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Row>, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Rows<'_, '_> {
-    type Value = Vec<Row>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of rows")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Row>, A::Error> {
-        let Table { charge, failed, interrupt } = self.0;
-        let mut rows = Vec::new();
-        while let Some(row) = list.next_element::<Row>()? {
-            let checked = interrupt.check().map_err(ChunkedError::from);
-            let kept = row.kind != "chunk";
-            let charged = checked.and_then(|()| if kept { Ok(charge.add(row.size_in_memory())?) } else { Ok(()) });
-            if let Err(error) = charged {
-                **failed = Some(error);
-                return Err(A::Error::custom("not read on"));
-            }
-            if kept {
-                rows.push(row);
-            }
-        }
-        Ok(rows)
-    }
-}
-
 /// Reads no more than so many bytes, and remembers that there were more.
 struct Limited<R> {
     input: R,
@@ -275,66 +168,11 @@ fn as_go_writes(name: &[u8]) -> String {
     })
 }
 
-impl Row {
-    /// About what it takes while it is kept, in bytes.
-    fn size_in_memory(&self) -> usize {
-        let texts = [&self.kind, &self.name, &self.link_name].into_iter().chain(&self.modtime).map(String::len);
-        let xattrs =
-            self.xattrs.iter().flatten().map(|(name, value)| 2 * size_of::<String>() + name.len() + value.len());
-        size_of::<Row>() + texts.chain(xattrs).sum::<usize>()
-    }
-
-    fn member(self) -> Result<Member, ChunkedError> {
-        let target = self.link_name.into_bytes();
-        if target.contains(&0) {
-            return Err(ChunkedError::Field("linkName"));
-        }
-        if self.kind == "symlink" {
-            checked_target(&target)?;
-        }
-        let (major, minor) = (self.dev_major, self.dev_minor);
-        let kind = match self.kind.as_str() {
-            "reg" => Kind::File,
-            "dir" => Kind::Dir,
-            "symlink" => Kind::Symlink(target),
-            "hardlink" => Kind::HardLink(target),
-            "char" => Kind::CharDevice { major, minor },
-            "block" => Kind::BlockDevice { major, minor },
-            "fifo" => Kind::Fifo,
-            _ => return Err(ChunkedError::Type(self.kind)),
-        };
-        let content = match kind {
-            Kind::File if self.size > 0 => {
-                let digest = self.digest.ok_or(ChunkedError::NoDigest)?;
-                Some(Content { size: self.size, crc: None, digest: Some(digest) })
-            }
-            _ => None,
-        };
-        let mtime = self.modtime.map(|text| Time::parse_rfc3339(&text).ok_or(ChunkedError::Field("modtime")));
-        let xattr = |(name, value): (String, String)| -> Result<_, ChunkedError> {
-            let value = STANDARD.decode(value).map_err(|_| ChunkedError::Field("xattrs"))?;
-            Ok(checked_xattr(name.as_bytes(), &value)?)
-        };
-        let header = Header {
-            path: self.name.into_bytes(),
-            kind,
-            // The kind is said by the type; only the lower bits are the mode's.
-            mode: (self.mode & 0o7777) as u32,
-            uid: self.uid,
-            gid: self.gid,
-            user_name: Vec::new(),
-            group_name: Vec::new(),
-            mtime: mtime.transpose()?.unwrap_or_default(),
-            xattrs: sorted_xattrs(self.xattrs.unwrap_or_default().into_iter().map(xattr).collect::<Result<_, _>>()?)?,
-        };
-        Ok(Member { header, content, sparse: false })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::account::Account;
+    use crate::tar::{Kind, Member, Time};
 
     fn members(rows: &str) -> Result<Vec<Member>, ChunkedError> {
         let mut toc = Chunked::read(

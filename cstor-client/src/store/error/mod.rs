@@ -1,5 +1,8 @@
 //! What can be wrong with a store, or with what was asked of it.
 
+mod kind;
+mod part;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -9,8 +12,9 @@ use rustix::io::Errno;
 use crate::base::account::NoMemory;
 use crate::base::digest::{Digest, ImageId, InvalidDigest};
 use crate::base::interrupt::Interrupted;
-use crate::base::kind::{ErrorKind, kind_of_io};
 use crate::store::settings::Origin;
+
+pub use part::{LayerPart, Overlap};
 
 /// A store could not be found, opened or read, or does not hold what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -338,48 +342,6 @@ pub enum StoreError {
     },
 }
 
-/// How a destination lies to a directory of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlap {
-    /// It is that directory.
-    Is,
-    /// It is, or would be, somewhere below it.
-    LiesIn,
-    /// It is somewhere above it.
-    Holds,
-}
-
-impl std::fmt::Display for Overlap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Overlap::Is => "is",
-            Overlap::LiesIn => "lies in",
-            Overlap::Holds => "holds",
-        })
-    }
-}
-
-/// A part of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerPart {
-    /// The contents: `overlay/<id>/diff`.
-    Diff,
-    /// The headers: `overlay-layers/<id>.tar-split.gz`.
-    TarSplit,
-    /// The tar in an additional layer store: `blob`.
-    Blob,
-}
-
-impl std::fmt::Display for LayerPart {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            LayerPart::Diff => "diff directory",
-            LayerPart::TarSplit => "tar-split file",
-            LayerPart::Blob => "blob",
-        })
-    }
-}
-
 fn list(candidates: &[String]) -> String {
     let escaped: Vec<String> = candidates.iter().map(|name| Escaped(name.as_bytes()).to_string()).collect();
     escaped.join(", ")
@@ -388,64 +350,5 @@ fn list(candidates: &[String]) -> String {
 impl StoreError {
     pub(super) fn read(path: PathBuf, errno: Errno) -> StoreError {
         StoreError::Open { path, source: errno.into() }
-    }
-
-    /// The class of the error.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            StoreError::NoHome { .. } | StoreError::ConfSyntax { .. } | StoreError::RelativeRoot { .. } => {
-                ErrorKind::Failure
-            }
-            StoreError::ConfRead { source, .. } | StoreError::Open { source, .. } => kind_of_io(source),
-            StoreError::ConfMissing { .. }
-            | StoreError::NoStore { .. }
-            | StoreError::NoImage { .. }
-            | StoreError::AmbiguousImage { .. }
-            | StoreError::NoContainer { .. }
-            | StoreError::AmbiguousContainer { .. }
-            | StoreError::NoLayer { .. }
-            | StoreError::AmbiguousLayer { .. } => ErrorKind::NotFound,
-            StoreError::Driver { .. }
-            | StoreError::UnknownLayout { .. }
-            | StoreError::ManifestList { .. }
-            | StoreError::LayerStore { .. }
-            | StoreError::NotAnImage { .. } => ErrorKind::Unsupported,
-            StoreError::Interrupted(_) => ErrorKind::Interrupted,
-            StoreError::ForeignStore { .. } => ErrorKind::Permission,
-            StoreError::Memory(_)
-            | StoreError::TooLarge { .. }
-            | StoreError::TooDeep { .. }
-            | StoreError::TooManyStores { .. } => ErrorKind::Limit,
-            StoreError::Destination { .. } => ErrorKind::Destination,
-            StoreError::Unseen { source, .. } => match Errno::from_io_error(source) {
-                Some(Errno::MFILE | Errno::NFILE) => ErrorKind::Limit,
-                _ => ErrorKind::Destination,
-            },
-            StoreError::Locked { .. } => ErrorKind::Busy,
-            StoreError::Restless { .. } | StoreError::Vanished { .. } | StoreError::ImageVanished { .. } => {
-                ErrorKind::Changed
-            }
-            StoreError::LayerPart { refusal: Refusal::Denied | Refusal::Unmapped, .. } => ErrorKind::Permission,
-            StoreError::LayerPart { refusal: Refusal::Io(errno), .. } => {
-                match Errno::from_raw_os_error(*errno) {
-                    // A link where a directory belongs.
-                    Errno::LOOP | Errno::XDEV => ErrorKind::Corrupt,
-                    errno => kind_of_io(&errno.into()),
-                }
-            }
-            StoreError::Missing { .. }
-            | StoreError::NotRegular { .. }
-            | StoreError::Json { .. }
-            | StoreError::Id { .. }
-            | StoreError::LayerMissing { .. }
-            | StoreError::Cycle { .. }
-            | StoreError::Incomplete { .. }
-            | StoreError::LayerPart { .. }
-            | StoreError::LayerCount { .. }
-            | StoreError::DiffId { .. }
-            | StoreError::NoBigData { .. }
-            | StoreError::BigData { .. }
-            | StoreError::BadDigest { .. } => ErrorKind::Corrupt,
-        }
     }
 }
