@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cstor_proto::{LayerDir, LayerHandle, MAX_BATCH, MAX_FRAME, MAX_HANDLES, Refusal, RelPath, StoreIndex};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, open, statat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, statat};
 
 use super::helper::HelperProcess;
 use super::helper::{SharedHelper, SourceError};
 use super::received::{Expected, checked, checked_size, pair};
 use super::{Access, DirSource, FileSource, OpenedFile};
+use crate::base::ambient;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::interrupt::Interrupt;
 use crate::store::Store;
@@ -102,7 +103,7 @@ impl Limits {
 }
 
 fn open_descriptors() -> usize {
-    let listed = open("/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let listed = ambient::open("/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     listed.and_then(Dir::new).map_or(0, Iterator::count)
 }
 

@@ -90,6 +90,7 @@ pub(super) fn checked_size(fd: &OwnedFd, device: u64) -> Result<u64, SourceError
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test opens what it has made by path")]
 mod tests {
     use super::*;
     use rustix::fs::{Mode, open};

@@ -8,8 +8,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, getrlimit};
+
+use crate::base::ambient;
 
 /// What an account holds unless the caller says otherwise: an image of a million files with ordinary names and link
 /// targets needs a tenth of it.
@@ -174,7 +176,7 @@ fn lowest(mount: &str, group: &str, file: &str) -> Option<u64> {
 }
 
 fn read(path: &str) -> Option<String> {
-    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok()?;
+    let file = ambient::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok()?;
     let mut text = vec![0; MAX_PATH];
     let length = rustix::io::read(&file, &mut text).ok()?;
     text.truncate(length);

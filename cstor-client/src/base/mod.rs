@@ -1,6 +1,7 @@
 //! What everything else stands on: it knows nothing of stores, layers or images.
 
 pub(crate) mod account;
+pub(crate) mod ambient;
 pub(crate) mod beneath;
 pub(crate) mod descent;
 pub(crate) mod descriptors;

@@ -10,9 +10,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, open, openat, readlinkat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
+use crate::base::ambient;
 use crate::base::path::join;
 
 /// The largest table that is read: 100,000 mounts, the kernel's own limit (`fs.mount-max`), of 640 bytes each.
@@ -63,7 +64,8 @@ impl Place {
 impl Mounts {
     /// The table of now; empty where there is no /proc, with a warning.
     pub(crate) fn read() -> io::Result<Mounts> {
-        let table = match open("/proc/thread-self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let table = match ambient::open("/proc/thread-self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        {
             Ok(table) => table,
             Err(Errno::NOENT) => {
                 tracing::warn!("without /proc, a store or a mount point behind a bind mount is not recognized");
@@ -89,7 +91,7 @@ impl Mounts {
         let mut above: Option<OwnedFd> = None;
         for _ in 0..MAX_DEPTH {
             let fd = above.as_ref().map_or(fd, AsFd::as_fd);
-            match readlinkat(CWD, format!("/proc/thread-self/fd/{}", fd.as_raw_fd()), Vec::new()) {
+            match ambient::read_link(format!("/proc/thread-self/fd/{}", fd.as_raw_fd())) {
                 Ok(path) => {
                     let mount = self.of(fd)?;
                     return Ok(mount.and_then(|mount| mount.place(path.as_bytes())));
@@ -147,7 +149,7 @@ impl Mounts {
 
     fn of(&self, fd: BorrowedFd<'_>) -> io::Result<Option<&Mount>> {
         let path = format!("/proc/thread-self/fdinfo/{}", fd.as_raw_fd());
-        let info = match open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let info = match ambient::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             info => info?,
         };
@@ -210,8 +212,10 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test opens what it has made by path")]
 mod tests {
     use super::*;
+    use rustix::fs::open;
 
     const TABLE: &[u8] = b"\
         21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\

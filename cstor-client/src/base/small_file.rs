@@ -3,8 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::{Errno, read};
+
+use crate::base::ambient;
 
 /// No file that is read here is larger: of the id files this is 30,000 lines, and of storage.conf a hundred times what
 /// distributions have.
@@ -29,7 +31,7 @@ impl From<Unfit> for io::Error {
 /// configuration, is read here and nowhere else: a FIFO must not block, and /dev/zero not fill the memory.
 pub(crate) fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match openat(CWD, path, flags, Mode::empty()) {
+    let file = match ambient::open(path, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         // A socket, or a device without a driver.
@@ -55,9 +57,10 @@ pub(crate) fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test opens what it has made by path")]
 mod tests {
     use super::*;
-    use rustix::fs::{ftruncate, mkdirat, mknodat, open, symlinkat};
+    use rustix::fs::{CWD, ftruncate, mkdirat, mknodat, open, symlinkat};
     use std::os::unix::net::UnixListener;
 
     #[test]

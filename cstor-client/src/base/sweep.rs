@@ -6,11 +6,12 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fstat, openat2, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat2, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::descent::{At, Step, Visit, descend};
+use crate::base::ambient;
 use crate::base::beneath::{CONFINED, open_dir};
 use crate::base::interrupt::Interrupt;
 
@@ -143,15 +144,16 @@ fn open_writable(parent: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> 
     // Others may not change the mode, but perhaps the directory.
     if stat.st_mode & 0o700 != 0o700 && stat.st_uid == geteuid().as_raw() {
         // The one way to change the mode of what is open for lookups only; it cannot mean another file.
-        chmodat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::from(0o700), AtFlags::empty())?;
+        ambient::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::from(0o700))?;
     }
     open_dir(found.as_fd(), b"")
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test opens what it has made by path")]
 mod tests {
     use super::*;
-    use rustix::fs::{mkdirat, open, symlinkat};
+    use rustix::fs::{chmodat, mkdirat, open, symlinkat};
 
     fn opened(path: &std::path::Path) -> OwnedFd {
         open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap()

@@ -3,9 +3,10 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags};
 
 use super::{Finding, Problem, Value, shown};
+use crate::base::ambient;
 use crate::base::temporary::{Remains, list};
 
 const NAME: &str = "remains";
@@ -13,7 +14,7 @@ const NAME: &str = "remains";
 /// A finding for each of them, or one that there are no remains.
 pub(super) fn examine(directory: &Path) -> Vec<Finding> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let listed = openat(CWD, directory, flags, Mode::empty()).and_then(|opened| list(opened.as_fd()));
+    let listed = ambient::open(directory, flags, Mode::empty()).and_then(|opened| list(opened.as_fd()));
     match listed {
         Err(errno) => {
             let value = format!("cannot be looked for: {errno}");

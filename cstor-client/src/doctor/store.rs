@@ -4,11 +4,12 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, ioctl_ficlone, openat};
+use rustix::fs::{Mode, OFlags, ioctl_ficlone};
 use rustix::io::Errno;
 
 use super::{Finding, Problem, State, Value};
 use crate::access::helper::{HelperOptions, SharedHelper};
+use crate::base::ambient;
 use crate::base::kind::ErrorKind;
 use crate::error::Error;
 use crate::storage::Storage;
@@ -104,7 +105,7 @@ pub(super) fn reflinks(storage: Option<&Storage>, directory: &Path) -> Option<Fi
         return Some(Finding::note(NAME, Value::Unknown, Some(Problem::EmptyStore)));
     };
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let probe = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
+    let probe = ambient::open(directory, flags, Mode::RUSR | Mode::WUSR);
     Some(match probe.and_then(|to| ioctl_ficlone(&to, &sample)) {
         Ok(()) => Finding::good(NAME, true),
         Err(Errno::XDEV) => Finding::note(NAME, false, Some(Problem::OtherFileSystem)),

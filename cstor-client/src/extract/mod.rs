@@ -24,7 +24,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{getegid, geteuid};
 
 pub use clone::Reflink;
@@ -33,6 +32,7 @@ pub use hook::Reach;
 pub use report::{Losses, Report};
 
 use crate::access::{Access, Chain, Escalating};
+use crate::base::ambient;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::interrupt::Interrupt;
 use crate::base::progress::Progress;
@@ -331,11 +331,6 @@ fn threads() -> usize {
 
 /// The umask, without changing it: a library must not, even for a moment, while other threads create files.
 fn umask() -> u32 {
-    let mut status = [0; 4096];
-    let read = open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|fd| rustix::io::read(&fd, &mut status));
-    let text = read.ok().and_then(|length| std::str::from_utf8(status.get(..length)?).ok());
-    let line = text.and_then(|text| text.lines().find_map(|line| line.strip_prefix("Umask:")));
     // Unknown: every mode is set after creation.
-    line.and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok()).unwrap_or(0o777)
+    ambient::status("Umask").and_then(|digits| u32::from_str_radix(&digits, 8).ok()).unwrap_or(0o777)
 }

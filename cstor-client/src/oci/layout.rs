@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, mkdirat, openat, renameat,
-    renameat_with, statat, unlinkat,
+    AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, mkdirat, openat, renameat, renameat_with,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::blob::{Blob, NewBlob};
 use super::error::CopyError;
 use super::{index, manifest};
+use crate::base::ambient;
 use crate::base::interrupt::Interrupt;
 use crate::base::temporary::{Appeared, Incomplete, NewDirectory, is_temporary_name, remove_dead};
 
@@ -48,7 +49,7 @@ impl Layout {
     pub(super) fn open(path: &Path, interrupt: &Interrupt) -> Result<Layout, CopyError> {
         let interrupt = interrupt.clone();
         let failed = |action| move |errno: Errno| CopyError::Write { path: path.into(), action, source: errno.into() };
-        let found = match openat(CWD, path, DIRECTORY, Mode::empty()) {
+        let found = match ambient::open(path, DIRECTORY, Mode::empty()) {
             Err(Errno::NOENT) => None,
             found => Some(found.map_err(failed("open the layout"))?),
         };
@@ -77,11 +78,11 @@ impl Layout {
     pub(super) fn check(path: &Path) -> Result<(), CopyError> {
         let not = |what| Err(CopyError::NotLayout { path: path.into(), what });
         let failed = |source| CopyError::Write { path: path.into(), action: "open the layout", source };
-        let root = match openat(CWD, path, DIRECTORY, Mode::empty()) {
+        let root = match ambient::open(path, DIRECTORY, Mode::empty()) {
             Ok(root) => root,
             Err(Errno::NOENT) => {
                 // It would be in the way of the new layout.
-                return match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+                return match ambient::stat(path, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(_) => not("is a symbolic link that leads nowhere"),
                     Err(_) => Ok(()),
                 };
@@ -283,7 +284,7 @@ impl Drop for Publication<'_> {
 fn remove_dead_beside(path: &Path, interrupt: &Interrupt) {
     let Some(name) = path.file_name() else { return };
     let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(parent) = openat(CWD, above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+    if let Ok(parent) = ambient::open(above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         remove_dead(parent.as_fd(), above, name, interrupt);
     }
 }

@@ -32,12 +32,13 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
 
 pub use blob::Compression;
 pub use destination::{Destination, Form, InvalidDestination};
 pub use manifest::{Change, Reason};
 
+use crate::base::ambient;
 use crate::base::digest::Digest;
 use crate::base::temporary::{Incomplete, remove_dead};
 use crate::output::OutputError;
@@ -106,7 +107,7 @@ impl Copier {
         let name = path.file_name().ok_or_else(|| failed("create a file")(rustix::io::Errno::ISDIR))?;
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, above, flags, Mode::empty()).map_err(failed("open the directory of the file"))?;
+        let directory = ambient::open(above, flags, Mode::empty()).map_err(failed("open the directory of the file"))?;
         // A file in the place of /dev/null or of a FIFO would break whatever else uses it.
         if let Ok(there) = statat(&directory, name, AtFlags::empty())
             && FileType::from_raw_mode(there.st_mode) != FileType::RegularFile

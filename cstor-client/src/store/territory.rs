@@ -10,12 +10,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, statat, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, openat, statat, statx};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::location::Location;
 use super::roots::Roots;
 use super::{Overlap, StoreError, discover};
+use crate::base::ambient;
 use crate::base::mounts::{Mounts, Place};
 
 /// What podman has directly below a root. Where one of them is a link, it leads to a part of the store.
@@ -103,7 +104,7 @@ impl Territory {
             }
             None => (path, None),
         };
-        match openat(CWD, above, LOOKUP | OFlags::DIRECTORY, Mode::empty()) {
+        match ambient::open(above, LOOKUP | OFlags::DIRECTORY, Mode::empty()) {
             Ok(above) => self.check_in(above.as_fd(), name, path),
             Err(errno) if is_out_of_reach(errno) => Ok(()),
             Err(errno) => Err(unseen(path)(errno)),
@@ -137,13 +138,13 @@ impl Territory {
 
     /// What is not there, or out of reach, is nothing to write to.
     fn add(&mut self, path: &Path) {
-        if let Ok(dir) = openat(CWD, path, LOOKUP | OFlags::DIRECTORY, Mode::empty()) {
+        if let Ok(dir) = ambient::open(path, LOOKUP | OFlags::DIRECTORY, Mode::empty()) {
             self.parts.push(Part { path: path.into(), dir });
         }
     }
 
     fn add_with_links(&mut self, path: &Path) {
-        if let Ok(dir) = openat(CWD, path, LOOKUP | OFlags::DIRECTORY, Mode::empty()) {
+        if let Ok(dir) = ambient::open(path, LOOKUP | OFlags::DIRECTORY, Mode::empty()) {
             self.add_links(dir.as_fd(), path);
             self.parts.push(Part { path: path.into(), dir });
         }
@@ -258,7 +259,7 @@ fn unseen(path: &Path) -> impl Fn(Errno) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{mkdirat, symlinkat};
+    use rustix::fs::{CWD, mkdirat, openat, symlinkat};
 
     /// Errors that say nothing about the path, such as too many open files: it may still lead to a store.
     #[test]

@@ -1,4 +1,5 @@
 //! Resource limits, and the size of the namespace's id maps.
+#![allow(clippy::disallowed_methods, reason = "it reads /proc, before Landlock closes it")]
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read};

@@ -3,6 +3,7 @@
 //! Before the first byte: inherited descriptors, the session, the working directory. After `Hello`, which
 //! brings the roots: limits, capabilities and ids, the way back to them, the rest of the file system
 //! (Landlock), and all system calls but a few (seccomp).
+#![allow(clippy::disallowed_methods, reason = "it reads /proc, before Landlock closes it")]
 
 mod caps;
 mod landlock;

@@ -3,9 +3,11 @@
 use std::env;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{Dir, Mode, OFlags, open};
+use rustix::fs::{Dir, Mode, OFlags};
 
 use super::{HELPER_MARK, SourceError};
+
+use crate::base::ambient;
 
 /// How many threads ran when [`init_if_helper`] was called; 0 if it was not.
 static THREADS_AT_INIT: AtomicUsize = AtomicUsize::new(0);
@@ -42,7 +44,7 @@ pub(super) fn is_prepared() -> Result<bool, SourceError> {
 }
 
 fn threads() -> usize {
-    let tasks = open("/proc/self/task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let tasks = ambient::open("/proc/self/task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let numbers = tasks.and_then(Dir::new).map(|dir| {
         dir.filter_map(Result::ok).filter(|entry| entry.file_name().to_bytes().first().is_some_and(u8::is_ascii_digit))
     });

@@ -6,12 +6,14 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{Mode, OFlags, Stat, fstat};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use super::SourceError;
 use super::embedded::is_prepared;
 use super::seen::in_a_namespace;
+
+use crate::base::ambient;
 
 /// Where packages put the helper, if they fixed it when they built cstor.
 const BUILT_IN_DIR: Option<&str> = option_env!("CSTOR_LIBEXECDIR");
@@ -89,7 +91,7 @@ fn named_by_user() -> Option<PathBuf> {
 
 /// The path, if there is a file that nobody but root and the user may write to. Its directories are not looked at.
 fn check(path: &Path) -> Result<Option<PathBuf>, SourceError> {
-    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
+    let Ok(fd) = ambient::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
     let Ok(stat) = fstat(&fd) else { return Ok(None) };
     match replaceable(&stat, geteuid().as_raw(), in_a_namespace, is_private) {
         Some(how) => Err(SourceError::UnsafeHelper { path: path.into(), how }),

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, OFlags, fcntl_getfl, fcntl_setfl, readlinkat};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getegid, geteuid, kill_process_group};
 
@@ -20,6 +20,7 @@ use super::executable::Executable;
 use super::options::Launcher;
 use super::seen;
 use super::subids::{self, Ids, Range};
+use crate::base::ambient;
 use crate::base::interrupt::{Interrupt, Interrupted};
 
 /// The argument by which a program that embeds the library recognises that it is to be the helper.
@@ -172,7 +173,7 @@ fn ranges(ids: Ids) -> Result<Vec<Range>, SourceError> {
 
 /// Waits until the helper has left this process's user namespace; there is nothing to map before.
 fn await_namespace(child: &mut Child, interrupt: &Interrupt) -> Result<(), SourceError> {
-    let namespace = |who: &str| readlinkat(CWD, Path::new("/proc").join(who).join("ns/user"), Vec::new());
+    let namespace = |who: &str| ambient::read_link(Path::new("/proc").join(who).join("ns/user"));
     let launcher = Way::NewUidMap.name();
     let ours = namespace("self").map_err(|errno| SourceError::Spawn { launcher, source: errno.into() })?;
     let deadline = Instant::now() + STEP_PATIENCE;

@@ -5,12 +5,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, getxattr, openat};
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, getxattr};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
 
 use super::subids::{self, Ids};
+use crate::base::ambient;
 use crate::base::small_file::read_small;
 
 /// The two programs that write id maps: set-uid root, or with file capabilities.
@@ -94,7 +95,7 @@ fn number(path: &str) -> Option<u64> {
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let places = env::var_os("PATH")?;
     env::split_paths(&places).map(|place| place.join(name)).find(|path| {
-        let opened = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let opened = ambient::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         opened.and_then(fstat).is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0
         })
@@ -104,7 +105,7 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
 fn mapper(name: &'static str) -> Mapper {
     let Some(path) = on_path(name) else { return Mapper::Missing(name) };
     let able = || -> Result<bool, Errno> {
-        let file = openat(CWD, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let file = ambient::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let stat = fstat(&file)?;
         if fstatvfs(&file)?.f_flag.contains(StatVfsMountFlags::NOSUID) {
             return Ok(false);

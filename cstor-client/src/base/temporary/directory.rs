@@ -4,12 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::make_named;
 use super::remains::remove_dead;
+use crate::base::ambient;
 use crate::base::interrupt::Interrupt;
 use crate::base::sweep::empty;
 
@@ -49,7 +50,7 @@ impl NewDirectory {
     pub(crate) fn create(path: &Path, interrupt: &Interrupt) -> Result<NewDirectory, Errno> {
         let name = path.file_name().ok_or(Errno::EXIST)?;
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let parent = openat(CWD, above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let parent = ambient::open(above, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         remove_dead(parent.as_fd(), above, name, interrupt);
         let (temporary, private) = make_private(parent.as_fd(), name)?;
         let made = mkdirat(&private, name, Mode::from(0o777))

@@ -5,12 +5,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, openat, renameat, renameat_with,
-    statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat, renameat_with, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
 use super::{hold, make_named, temporary_name};
+
+use crate::base::ambient;
 
 /// An incomplete file; dropping it removes it.
 #[derive(Debug)]
@@ -227,7 +229,7 @@ fn nameless(directory: BorrowedFd<'_>, mode: Mode) -> Result<Option<OwnedFd>, Er
 /// The one way without rights of its own to give a name to a file that has no name (open(2), `O_TMPFILE`).
 fn link(file: &File, directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-    linkat(CWD, own, directory, name, AtFlags::SYMLINK_FOLLOW)
+    ambient::link(own, directory, name)
 }
 
 fn remove(directory: BorrowedFd<'_>, name: &OsStr) {

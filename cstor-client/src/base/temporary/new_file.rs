@@ -7,11 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
 use super::incomplete::{Incomplete, Published};
 use super::remains::remove_dead;
+use crate::base::ambient;
 use crate::base::interrupt::{Hold, Interrupt};
 
 /// A file that appears under its name when it is complete; dropping it before removes it.
@@ -50,7 +51,7 @@ impl NewFile {
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
         let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-        let directory = openat(CWD, above, flags, Mode::empty())?;
+        let directory = ambient::open(above, flags, Mode::empty())?;
         let mut hold = None;
         let target = match special(directory.as_fd(), name)? {
             Some(file) => Target::There(file.into()),

@@ -3,6 +3,7 @@
 //! While a command has nothing that it must remove or end first, a signal ends the process at once, whatever it is
 //! doing: also a write to a pipe that nobody reads. Otherwise it raises the interrupt, at which the work stops and
 //! removes what it has made. A second signal does not wait for that, and leaves the remains to the next run.
+#![allow(clippy::disallowed_methods, reason = "it reads what is ignored in /proc")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

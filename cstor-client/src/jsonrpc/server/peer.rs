@@ -4,9 +4,11 @@ use std::os::fd::AsFd;
 
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, read};
 use rustix::process::geteuid;
+
+use crate::base::ambient;
 
 /// The process that connected, as the kernel noted it then.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,7 @@ impl Peer {
     /// then loses descriptors, and notices.
     pub(super) fn descriptor_limit(self) -> Option<usize> {
         let path = format!("/proc/{}/limits", self.pid);
-        let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let file = ambient::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mut text = [0; 4096];
         let length = read(&file, &mut text).ok()?;
         let text = std::str::from_utf8(text.get(..length)?).ok()?;

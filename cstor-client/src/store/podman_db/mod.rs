@@ -10,8 +10,10 @@ pub use statuses::{ContainerState, ContainerStatus, ContainerStatuses};
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::{Errno, read};
+
+use crate::base::ambient;
 
 /// What podman's database says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +92,7 @@ impl Database {
 
 /// The beginning of a regular file.
 fn header(path: &Path) -> Result<Vec<u8>, Errno> {
-    let file = openat(
-        CWD,
+    let file = ambient::open(
         path,
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
         Mode::empty(),
@@ -148,9 +149,11 @@ fn paths(path: PathBuf) -> Database {
 
 #[cfg(test)]
 #[cfg(feature = "podman-db")]
+#[allow(clippy::disallowed_methods, reason = "a test opens what it has made by path")]
 mod tests {
     use super::*;
     use rusqlite::Connection;
+    use rustix::fs::CWD;
 
     /// As podman makes it (libpod/sqlite_state_internal.go).
     const TABLE: &str = "CREATE TABLE DBConfig(ID INTEGER PRIMARY KEY NOT NULL, SchemaVersion INTEGER NOT NULL, \

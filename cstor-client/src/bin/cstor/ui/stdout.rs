@@ -1,5 +1,6 @@
 //! Standard output for what can be long: without the buffer for lines that Rust puts before it, and without waiting for
 //! a reader that does not read when the command is to stop.
+#![allow(clippy::disallowed_methods, reason = "it opens standard output once more, through /proc")]
 
 use std::fs::File;
 use std::io::{self, Write};
