@@ -12,7 +12,6 @@ mod layers;
 pub mod open;
 mod session;
 
-pub use confine::Measures;
 pub use exit::Exit;
 
 use cstor_proto::Channel;
@@ -27,17 +26,10 @@ pub const UNSHARE: &str = "--unshare";
 /// Must run while the process has one thread: capabilities and sandboxes belong to threads. The only
 /// argument of the process that counts is [`UNSHARE`].
 pub fn run() -> Exit {
-    enter_and_serve(Measures::ALL).unwrap_or_else(|exit| exit)
+    enter_and_serve().unwrap_or_else(|exit| exit)
 }
 
-/// [`run`] without all layers of its sandbox: for the tests of the others, and refused anywhere else by
-/// `.clippy.toml`.
-#[doc(hidden)]
-pub fn run_with(measures: Measures) -> Exit {
-    enter_and_serve(measures).unwrap_or_else(|exit| exit)
-}
-
-fn enter_and_serve(measures: Measures) -> Result<Exit, Exit> {
+fn enter_and_serve() -> Result<Exit, Exit> {
     let own_namespace = std::env::args_os().any(|argument| argument == UNSHARE);
     confine::check_single_thread()?;
     if own_namespace {
@@ -49,7 +41,7 @@ fn enter_and_serve(measures: Measures) -> Result<Exit, Exit> {
         if own_namespace {
             confine::check_namespace()?;
         }
-        confine::confine(channel, roots, measures)
+        confine::confine(channel, roots)
     }))
 }
 

@@ -180,4 +180,5 @@ fn refusal(errno: Errno) -> Refusal {
 }
 
 #[cfg(test)]
+#[path = "open/tests.rs"]
 mod tests;

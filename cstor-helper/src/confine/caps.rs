@@ -17,7 +17,7 @@ const NOBODY: u32 = 65534;
 
 /// Empties the sets from which the others can be filled again. Before the ids change: with them goes
 /// CAP_SETPCAP from the effective set, and without it lowering the bounding set is EPERM.
-pub(super) fn close_the_way_back() -> Result<(), caps::errors::CapsError> {
+pub(crate) fn close_the_way_back() -> Result<(), caps::errors::CapsError> {
     // Without that capability nothing can be gained through the set either once no_new_privs is set.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         caps::clear(None, CapSet::Bounding)?;
@@ -28,7 +28,7 @@ pub(super) fn close_the_way_back() -> Result<(), caps::errors::CapsError> {
 
 /// Becomes nobody, in no group, and keeps the permitted capabilities. `false` where the namespace does not
 /// map the id, forbids to leave groups (user_namespaces(7), /proc/PID/setgroups), or the rights are missing.
-pub(super) fn become_nobody() -> Result<bool, Errno> {
+pub(crate) fn become_nobody() -> Result<bool, Errno> {
     set_keep_capabilities(true)?;
     let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     let left_groups = setgroups(&[]).is_ok();
@@ -38,7 +38,7 @@ pub(super) fn become_nobody() -> Result<bool, Errno> {
 }
 
 /// Drops all but [`KEPT`] from the permitted and effective sets, and has it there only if it was held.
-pub(super) fn keep_dac_read_search() -> Result<(), caps::errors::CapsError> {
+pub(crate) fn keep_dac_read_search() -> Result<(), caps::errors::CapsError> {
     let mut kept = CapsHashSet::new();
     if caps::has_cap(None, CapSet::Permitted, KEPT)? {
         kept.insert(KEPT);
@@ -49,7 +49,7 @@ pub(super) fn keep_dac_read_search() -> Result<(), caps::errors::CapsError> {
 }
 
 /// The effective set, and all sets together, as the kernel reports them.
-pub(super) fn held() -> Result<(u64, u64), Errno> {
+pub(crate) fn held() -> Result<(u64, u64), Errno> {
     let mask = |set| -> Result<u64, Errno> {
         let held = caps::read(None, set).map_err(|_| Errno::PERM)?;
         Ok(held.iter().fold(0, |mask, cap| mask | cap.bitmask()))

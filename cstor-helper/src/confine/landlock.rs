@@ -22,7 +22,7 @@ const ASKED: ABI = ABI::V10;
 const WHOLE: ABI = ABI::V6;
 
 /// Closes this thread in and says how much of it the kernel enforces.
-pub(super) fn close_in(roots: &[OwnedFd]) -> Result<Enforced, RulesetError> {
+pub(crate) fn close_in(roots: &[OwnedFd]) -> Result<Enforced, RulesetError> {
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(ASKED))?
         .handle_access(AccessNet::from_all(ASKED))?

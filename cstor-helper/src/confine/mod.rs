@@ -5,10 +5,10 @@
 //! (Landlock), and all system calls but a few (seccomp).
 #![allow(clippy::disallowed_methods, reason = "it reads /proc, before Landlock closes it")]
 
-mod caps;
-mod landlock;
-mod limits;
-mod seccomp;
+pub(crate) mod caps;
+pub(crate) mod landlock;
+pub(crate) mod limits;
+pub(crate) mod seccomp;
 
 use cstor_proto::{Channel, Confinement, Enforced};
 use rustix::fd::OwnedFd;
@@ -48,23 +48,6 @@ pub(crate) fn leave_surroundings() -> Result<(), Exit> {
     chdir("/").map_err(|_| Exit::Confinement)
 }
 
-/// The layers of the sandbox that can be left out. The helper has them all; only tests leave one out, to
-/// see what the others hold without it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Measures {
-    /// Capabilities but one, and the caller's ids, are dropped.
-    pub privileges: bool,
-    /// Files outside the roots, writing, networks and signals are denied.
-    pub landlock: bool,
-    /// All system calls but a few are denied.
-    pub seccomp: bool,
-}
-
-impl Measures {
-    /// The sandbox of the helper.
-    pub const ALL: Measures = Measures { privileges: true, landlock: true, seccomp: true };
-}
-
 /// Enters a user namespace of its own, which gets its maps from outside.
 pub(crate) fn enter_namespace() -> Result<(), Exit> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).map_err(|_| Exit::Namespace)
@@ -80,31 +63,29 @@ pub(crate) fn check_namespace() -> Result<(), Exit> {
 }
 
 /// Drops every privilege but reading beneath the roots, and reports what holds now.
-pub(crate) fn confine(channel: &Channel, roots: &[OwnedFd], measures: Measures) -> Result<Confinement, Exit> {
+pub(crate) fn confine(channel: &Channel, roots: &[OwnedFd]) -> Result<Confinement, Exit> {
     limits::lower().map_err(|_| Exit::Confinement)?;
-    let mut nobody = false;
-    if measures.privileges {
-        caps::close_the_way_back().map_err(|_| Exit::Confinement)?;
-        nobody = caps::become_nobody().map_err(|_| Exit::Confinement)?;
-        caps::keep_dac_read_search().map_err(|_| Exit::Confinement)?;
-    }
-    // An extra beside end-of-file, which is what normally ends the helper: it ends with its launcher too.
-    // Not where the client started it without one: the signal comes already when that thread of the
-    // client ends. After the change of ids, which clears it (prctl(2)).
+    caps::close_the_way_back().map_err(|_| Exit::Confinement)?;
+    let nobody = caps::become_nobody().map_err(|_| Exit::Confinement)?;
+    caps::keep_dac_read_search().map_err(|_| Exit::Confinement)?;
+    end_with_launcher(channel)?;
+    // /proc is out of reach behind Landlock, and the calls that read back are behind seccomp.
+    let mut report = report(nobody).map_err(|_| Exit::Confinement)?;
+    report.landlock = landlock::close_in(roots).map_err(|_| Exit::Confinement)?;
+    report.seccomp = seccomp::install().map_err(|_| Exit::Confinement)?;
+    Ok(report)
+}
+
+/// Ends with the launcher, can be traced by nobody, and gains no privileges. After the change of ids, which clears the
+/// first two (prctl(2)).
+pub(crate) fn end_with_launcher(channel: &Channel) -> Result<(), Exit> {
+    // An extra beside end-of-file, which is what normally ends the helper. Not where the client started it without a
+    // launcher: the signal comes already when that thread of the client ends.
     if !socket_peercred(channel).is_ok_and(|client| Some(client.pid) == getppid()) {
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|_| Exit::Confinement)?;
     }
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|_| Exit::Confinement)?;
-    set_no_new_privs(true).map_err(|_| Exit::Confinement)?;
-    // /proc is out of reach behind Landlock, and the calls that read back are behind seccomp.
-    let mut report = report(nobody).map_err(|_| Exit::Confinement)?;
-    if measures.landlock {
-        report.landlock = landlock::close_in(roots).map_err(|_| Exit::Confinement)?;
-    }
-    if measures.seccomp {
-        report.seccomp = seccomp::install().map_err(|_| Exit::Confinement)?;
-    }
-    Ok(report)
+    set_no_new_privs(true).map_err(|_| Exit::Confinement)
 }
 
 pub(crate) fn report(nobody: bool) -> Result<Confinement, Errno> {

@@ -60,7 +60,7 @@ const ALLOWED: &[(c_long, If)] = &[
 
 /// Filters the calls of this thread from here on; `false` where the kernel does not filter, or the
 /// numbers for this architecture are not known.
-pub(super) fn install() -> Result<bool, Error> {
+pub(crate) fn install() -> Result<bool, Error> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(false) };
     match apply_filter(&program(arch)?) {
         Ok(()) => Ok(true),
