@@ -1,20 +1,29 @@
 //! Reads container images straight out of podman's store: without root, without a mount, without a tar.
 //!
-//! [`Storage`] finds images and layers, [`ProxiedStorage`] does so with a helper for files that belong to
-//! other users of the user namespace, and [`extract::Extractor`] turns an image into a directory by
-//! reflink. `docs/architecture.md` shows how the modules hang together.
+//! A [`Storage`] is a store; images, containers and layers are found in it. [`Storage::with_helper`] gives it a helper for
+//! files that belong to other users of the user namespace. A [`Rootfs`] is what a container of an image would see:
 //!
 //! ```
+//! # use std::io::Read;
 //! # use cstor_client::Storage;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 #![doc = include_str!("example_store.txt")]
-//! let storage = Storage::open(root)?;
-//! for layer in storage.image("localhost/demo")?.layers()? {
-//!     println!("{} {:?}", layer.id(), layer.diff_size());
-//! }
+//! let rootfs = Storage::open(root)?.image("localhost/demo")?.rootfs()?;
+//! let mut text = String::new();
+//! rootfs.open("/etc/app.conf")?.read_to_string(&mut text)?;
+//! print!("{text}");
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`extract::Extractor`] turns images, containers and layers into directories by reflink, [`oci::Copier`] into images for
+//! other programs, and [`Layer::export`] gives the exact tar of a layer. Errors are facts by floor: [`Error`] takes in all
+//! of them, and has a [kind](ErrorKind).
+//!
+//! # Stability
+//!
+//! Before 1.0 a minor version may change what is public; the change log says so. Structures and enumerations that will
+//! grow are `non_exhaustive`. Formats and the protocol of the helper have versions of their own.
 
 mod access;
 mod base;
