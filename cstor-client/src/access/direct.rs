@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cstor_helper::open::{self, Care};
 use cstor_proto::{Refusal, RelPath};
 
-use super::helper::SourceError;
+use super::{Answer, Answers};
 use super::{By, DirSource, FileSource, OpenedFile};
 use crate::store::Store;
 use crate::store::chain::{ChainLayer, ContentsDir, DirId};
@@ -77,26 +77,22 @@ impl Direct {
 }
 
 impl FileSource for Direct {
-    fn open_in(
-        &mut self,
-        dir: &ContentsDir,
-        wanted: &[RelPath],
-    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+    fn open_in(&mut self, dir: &ContentsDir, wanted: &[RelPath]) -> Answers<OpenedFile> {
         Ok(wanted.iter().map(|file| self.open(dir, file)).collect())
     }
 
-    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Answer<OwnedFd> {
         let root = self.store.root(layer.record.root).map_err(|_| Refusal::NotFound);
         Ok(root.and_then(|root| open::tar_split(root.dir(), layer.record.id)))
     }
 }
 
 impl DirSource for Direct {
-    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Answer<OwnedFd> {
         Ok(self.top(dir).and_then(|top| open::listing(top, name.map_or(b".", RelPath::as_bytes))))
     }
 
-    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError> {
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Answers<OwnedFd> {
         let mut look = |name: &RelPath| {
             let (parent, last) = name.split();
             open::sight(self.parent(dir, parent)?, last)

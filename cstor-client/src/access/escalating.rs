@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 
 use cstor_proto::{Refusal, RelPath};
 
-use super::helper::{HelperPolicy, SourceError};
+use super::helper::HelperPolicy;
 use super::{Access, DirSource, Direct, FileSource, OpenedFile, Proxied, ask_again};
+use super::{Answer, Answers};
 use crate::store::chain::{ChainLayer, ContentsDir};
 
 /// Opens files directly where it can and through the helper where it must.
@@ -39,8 +40,8 @@ impl Escalating {
     fn escalate<T>(
         &mut self,
         direct: Option<Result<T, Refusal>>,
-        ask: impl FnOnce(&mut Proxied) -> Result<Result<T, Refusal>, SourceError>,
-    ) -> Result<Result<T, Refusal>, SourceError> {
+        ask: impl FnOnce(&mut Proxied) -> Answer<T>,
+    ) -> Answer<T> {
         let direct = direct.unwrap_or(Err(Refusal::Denied));
         match (direct, self.proxied.as_mut().filter(|proxied| proxied.can_help())) {
             (Err(refusal), Some(proxied)) if worth_asking(refusal) => ask(proxied),
@@ -49,12 +50,7 @@ impl Escalating {
     }
 
     /// The value of an attribute `user.<key>` that this process may not read itself.
-    pub(crate) fn user_xattr(
-        &mut self,
-        dir: &ContentsDir,
-        name: Option<&RelPath>,
-        key: &[u8],
-    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+    pub(crate) fn user_xattr(&mut self, dir: &ContentsDir, name: Option<&RelPath>, key: &[u8]) -> Answer<Vec<u8>> {
         self.escalate(None, |proxied| proxied.user_xattr(dir, name, key))
     }
 
@@ -70,11 +66,7 @@ pub(crate) fn worth_asking(refusal: Refusal) -> bool {
 }
 
 impl FileSource for Escalating {
-    fn open_in(
-        &mut self,
-        dir: &ContentsDir,
-        wanted: &[RelPath],
-    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+    fn open_in(&mut self, dir: &ContentsDir, wanted: &[RelPath]) -> Answers<OpenedFile> {
         let mut results = match &mut self.direct {
             Some(direct) => direct.open_in(dir, wanted)?,
             None => wanted.iter().map(|_| Err(Refusal::Denied)).collect(),
@@ -85,19 +77,19 @@ impl FileSource for Escalating {
         Ok(results)
     }
 
-    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Answer<OwnedFd> {
         let direct = self.direct.as_mut().map(|direct| direct.open_tar_split(layer)).transpose()?;
         self.escalate(direct, |proxied| proxied.open_tar_split(layer))
     }
 }
 
 impl DirSource for Escalating {
-    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Answer<OwnedFd> {
         let direct = self.direct.as_mut().map(|direct| direct.list(dir, name)).transpose()?;
         self.escalate(direct, |proxied| proxied.list(dir, name))
     }
 
-    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError> {
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Answers<OwnedFd> {
         let mut results = match &mut self.direct {
             Some(direct) => direct.look(dir, names)?,
             None => names.iter().map(|_| Err(Refusal::Denied)).collect(),

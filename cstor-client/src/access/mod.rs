@@ -108,6 +108,11 @@ impl fmt::Debug for Access {
     }
 }
 
+/// What comes of one question: an error ends everything, a [`Refusal`] nothing.
+pub(crate) type Answer<T> = Result<Result<T, Refusal>, SourceError>;
+/// What comes of as many questions at once, in their order.
+pub(crate) type Answers<T> = Result<Vec<Result<T, Refusal>>, SourceError>;
+
 /// Who opened a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
@@ -131,7 +136,7 @@ fn ask_again<T>(
     results: &mut [Result<T, Refusal>],
     wanted: &[RelPath],
     worth: impl Fn(Refusal) -> bool,
-    ask: impl FnOnce(&[RelPath]) -> Result<Vec<Result<T, Refusal>>, SourceError>,
+    ask: impl FnOnce(&[RelPath]) -> Answers<T>,
 ) -> Result<(), SourceError> {
     let refused = |result: &Result<T, Refusal>| matches!(result, Err(refusal) if worth(*refusal));
     let again: Vec<RelPath> =
@@ -150,18 +155,10 @@ fn ask_again<T>(
 pub(crate) trait FileSource {
     /// Opens files by their places in one directory; one result for each, in order. An error ends everything, a
     /// refusal nothing.
-    fn open_in(
-        &mut self,
-        dir: &ContentsDir,
-        wanted: &[RelPath],
-    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError>;
+    fn open_in(&mut self, dir: &ContentsDir, wanted: &[RelPath]) -> Answers<OpenedFile>;
 
     /// Opens files by their places in one layer. What one of its directories has not, the next one may have.
-    fn open_batch(
-        &mut self,
-        layer: &ChainLayer,
-        wanted: &[RelPath],
-    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+    fn open_batch(&mut self, layer: &ChainLayer, wanted: &[RelPath]) -> Answers<OpenedFile> {
         let mut results: Vec<_> = wanted.iter().map(|_| Err(Refusal::NotFound)).collect();
         for dir in &layer.dirs {
             ask_again(&mut results, wanted, |refusal| refusal == Refusal::NotFound, |names| self.open_in(dir, names))?;
@@ -170,14 +167,14 @@ pub(crate) trait FileSource {
     }
 
     /// Opens the tar-split file of a layer.
-    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError>;
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Answer<OwnedFd>;
 }
 
 /// Looks around in the directories of a layer, where no description says what there is.
 pub(crate) trait DirSource {
     /// Opens a directory for reading its names; none stands for the layer's own.
-    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError>;
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Answer<OwnedFd>;
 
     /// Opens files of any kind with `O_PATH`; one result for each, in order.
-    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError>;
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Answers<OwnedFd>;
 }

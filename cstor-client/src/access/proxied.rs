@@ -17,6 +17,7 @@ use super::helper::HelperProcess;
 use super::helper::{SharedHelper, SourceError};
 use super::received::{Expected, checked, checked_size, pair};
 use super::{Access, DirSource, FileSource, OpenedFile};
+use super::{Answer, Answers};
 use crate::base::ambient;
 use crate::base::descriptors::descriptor_limit;
 use crate::base::interrupt::Interrupt;
@@ -112,11 +113,7 @@ fn roots(store: &Store) -> Vec<BorrowedFd<'_>> {
 }
 
 impl FileSource for Proxied {
-    fn open_in(
-        &mut self,
-        dir: &ContentsDir,
-        wanted: &[RelPath],
-    ) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+    fn open_in(&mut self, dir: &ContentsDir, wanted: &[RelPath]) -> Answers<OpenedFile> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -126,7 +123,7 @@ impl FileSource for Proxied {
         Ok(answers.unwrap_or_else(|refusal| wanted.iter().map(|_| Err(refusal)).collect()))
     }
 
-    fn open_tar_split(&mut self, layer: &ChainLayer) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    fn open_tar_split(&mut self, layer: &ChainLayer) -> Answer<OwnedFd> {
         let record = &layer.record;
         let device = device_of_listing(&self.store, record.root)?;
         let opened = self.helper.with(&roots(&self.store), &self.interrupt, |process| {
@@ -144,12 +141,7 @@ impl FileSource for Proxied {
 
 impl Proxied {
     /// Reads the attribute `user.<key>` of a regular file or directory.
-    pub(super) fn user_xattr(
-        &mut self,
-        dir: &ContentsDir,
-        name: Option<&RelPath>,
-        key: &[u8],
-    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+    pub(super) fn user_xattr(&mut self, dir: &ContentsDir, name: Option<&RelPath>, key: &[u8]) -> Answer<Vec<u8>> {
         self.at(dir, |process, handle, _, _| process.ask_user_xattr(handle, name.cloned(), key.to_vec()))
     }
 
@@ -157,8 +149,8 @@ impl Proxied {
     fn at<T>(
         &mut self,
         dir: &ContentsDir,
-        ask: impl FnOnce(&mut HelperProcess, LayerHandle, &mut Limits, u64) -> Result<Result<T, Refusal>, SourceError>,
-    ) -> Result<Result<T, Refusal>, SourceError> {
+        ask: impl FnOnce(&mut HelperProcess, LayerHandle, &mut Limits, u64) -> Answer<T>,
+    ) -> Answer<T> {
         let device = device_of(&self.store, dir)?;
         let Proxied { store, interrupt, helper, handles, limits } = self;
         helper.with(&roots(store), interrupt, |process| match handle(process, handles, limits.handles, dir.at)? {
@@ -171,7 +163,7 @@ impl Proxied {
 }
 
 impl DirSource for Proxied {
-    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Answer<OwnedFd> {
         self.at(dir, |process, handle, _, device| {
             let opened = Busy::until_over(
                 || process.ask_list(handle, name.cloned()),
@@ -183,7 +175,7 @@ impl DirSource for Proxied {
         })
     }
 
-    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Result<Vec<Result<OwnedFd, Refusal>>, SourceError> {
+    fn look(&mut self, dir: &ContentsDir, names: &[RelPath]) -> Answers<OwnedFd> {
         let answers = self.at(dir, |process, handle, limits, device| {
             let mut results = Vec::with_capacity(names.len());
             for range in batches(names, limits.batch) {
@@ -213,7 +205,7 @@ fn handle(
     handles: &mut Vec<(DirId, LayerHandle)>,
     limit: usize,
     at: DirId,
-) -> Result<Result<LayerHandle, Refusal>, SourceError> {
+) -> Answer<LayerHandle> {
     if let Some(place) = handles.iter().position(|(known, _)| *known == at) {
         let known = handles.remove(place);
         handles.push(known);
@@ -237,7 +229,7 @@ pub(super) fn ask_in_batches(
     wanted: &[RelPath],
     batch: &mut usize,
     device: u64,
-) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+) -> Answers<OpenedFile> {
     let mut results: Vec<Option<Result<OpenedFile, Refusal>>> = wanted.iter().map(|_| None).collect();
     let mut to_ask = batches(wanted, *batch);
     let mut asked: VecDeque<Range<usize>> = VecDeque::new();

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use cstor_proto::Refusal;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 
+use super::Answers;
 use super::helper::{BadDescriptor, SourceError};
 use super::{By, OpenedFile};
 
@@ -14,7 +15,7 @@ pub(super) fn pair(
     fds: Vec<OwnedFd>,
     asked: usize,
     device: u64,
-) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+) -> Answers<OpenedFile> {
     let announced = answers.iter().filter(|answer| answer.is_ok()).count();
     if answers.len() != asked || fds.len() != announced {
         return Err(SourceError::Descriptor { what: BadDescriptor::Miscounted });

@@ -17,7 +17,7 @@ use crate::base::digest::Digest;
 use crate::base::interrupt::Interrupt;
 use crate::contents::{ContentProblem, Entries, ImageError, ReadError, ReadProblem, Sum};
 use crate::store::chain::ChainLayer;
-use crate::tar::{Content, Entry, Header, Member};
+use crate::tar::{Content, Entry, Member};
 
 /// Contents that are open at a time: enough to fill a message to the helper and answer from the next.
 const WINDOW: usize = 64;
@@ -26,15 +26,6 @@ const MAX_WAITING: usize = 4 << 20;
 
 /// What is read of a file at a time.
 const MAX_PIECE: usize = 256 * 1024;
-
-/// What a sink wants of a member's contents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ContentNeed {
-    /// Nothing: the file is not opened.
-    Nothing,
-    /// The file, open for reading.
-    File,
-}
 
 /// Takes the members of a layer, one after the other.
 pub(crate) trait EntrySink {
@@ -46,8 +37,10 @@ pub(crate) trait EntrySink {
     /// Whether the output contains the tar's own bytes, which a sparse member does not let be known.
     const EXACT: bool;
 
-    /// Whether the contents of a member are to be opened.
-    fn wants(&self, header: &Header) -> ContentNeed;
+    /// Whether the contents of members are opened.
+    fn opens_contents(&self) -> bool {
+        true
+    }
 
     /// Takes one member: the bytes before its contents, what they mean, and the contents if it wanted them.
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), Self::Error>;
@@ -230,7 +223,7 @@ pub(crate) fn window() -> usize {
 
 fn is_wanted<S: EntrySink>(sink: &S, entry: &Entry) -> bool {
     let member = entry.member.as_ref().filter(|member| member.content.is_some());
-    member.is_some_and(|member| sink.wants(&member.header) == ContentNeed::File)
+    member.is_some() && sink.opens_contents()
 }
 
 /// Opens what a window of entries needs, and passes them on in order.

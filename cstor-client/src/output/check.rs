@@ -4,9 +4,9 @@ use std::io;
 
 use super::{OutputError, TarSink};
 use crate::base::digest::Digest;
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{EntrySink, OpenContents};
 use crate::contents::{ImageError, ReadError};
-use crate::tar::{Header, Member};
+use crate::tar::Member;
 
 /// How closely a layer is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -60,8 +60,8 @@ impl EntrySink for CheckSink {
     type Error = OutputError;
     const EXACT: bool = false;
 
-    fn wants(&self, _: &Header) -> ContentNeed {
-        if self.level == Level::Structure { ContentNeed::Nothing } else { ContentNeed::File }
+    fn opens_contents(&self) -> bool {
+        self.level != Level::Structure
     }
 
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {

@@ -5,10 +5,9 @@ use std::io::Write;
 
 use cstor_proto::RelPath;
 
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{EntrySink, OpenContents};
 use crate::output::OutputError;
 use crate::output::splitfd::{Split, check_size};
-use crate::splitfd::PIECE;
 use crate::splitfd::dir::Writer;
 use crate::tar::{Header, Kind, Member};
 
@@ -53,25 +52,12 @@ impl<W: Write> DirSink<W> {
             self.symlinks.insert(name.as_bytes().to_vec());
         }
     }
-
-    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), OutputError> {
-        self.buffer.resize(PIECE, 0);
-        let DirSink { writer, split, buffer, .. } = self;
-        contents.read(buffer, |piece| {
-            split.inline_bytes += piece.len() as u64;
-            Ok(writer.inline(piece)?)
-        })
-    }
 }
 
 impl<W: Write> EntrySink for DirSink<W> {
     type Output = Split;
     type Error = OutputError;
     const EXACT: bool = true;
-
-    fn wants(&self, _: &Header) -> ContentNeed {
-        ContentNeed::File
-    }
 
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.trailer(raw)?;
@@ -81,7 +67,9 @@ impl<W: Write> EntrySink for DirSink<W> {
             true => None,
             false => self.name(&member.header.path),
         };
-        let Some(name) = name else { return self.inline(contents) };
+        let Some(name) = name else {
+            return self.split.inline(contents, &mut self.buffer, |piece| self.writer.inline(piece));
+        };
         check_size(contents)?;
         self.writer.file(contents.size(), 0, name.as_bytes())?;
         self.split.external_files = self.split.external_files.saturating_add(1);

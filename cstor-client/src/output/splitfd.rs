@@ -5,10 +5,10 @@ use std::io::Write;
 use rustix::fs::fstat;
 
 use crate::contents::ImageError;
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{EntrySink, OpenContents};
 use crate::output::OutputError;
-use crate::splitfd::{ExternalFile, FileConsumer, SplitFdError, Writer};
-use crate::tar::{Header, Member};
+use crate::splitfd::{ExternalFile, FileConsumer, PIECE, SplitFdError, Writer};
+use crate::tar::Member;
 
 /// What a layer was split into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +19,22 @@ pub struct Split {
     pub external_bytes: u64,
     /// The bytes of the tar that stand in the stream: headers, padding, and small files, which were checked.
     pub inline_bytes: u64,
+}
+
+impl Split {
+    /// Puts contents into the stream, by way of `buffer`.
+    pub(super) fn inline(
+        &mut self,
+        contents: &OpenContents<'_>,
+        buffer: &mut Vec<u8>,
+        mut write: impl FnMut(&[u8]) -> Result<(), SplitFdError>,
+    ) -> Result<(), OutputError> {
+        buffer.resize(PIECE, 0);
+        contents.read(buffer, |piece| {
+            self.inline_bytes += piece.len() as u64;
+            Ok(write(piece)?)
+        })
+    }
 }
 
 /// Writes the stream, and passes the files beside it on.
@@ -33,15 +49,6 @@ pub(crate) struct SplitSink<W, F> {
 impl<W: Write, F: FileConsumer> SplitSink<W, F> {
     pub(crate) fn new(out: W, files: F, inline_threshold: u64) -> SplitSink<W, F> {
         SplitSink { writer: Writer::new(out), files, inline_threshold, split: Split::default(), buffer: Vec::new() }
-    }
-
-    fn inline(&mut self, contents: &OpenContents<'_>) -> Result<(), OutputError> {
-        self.buffer.resize(crate::splitfd::PIECE, 0);
-        let SplitSink { writer, split, buffer, .. } = self;
-        contents.read(buffer, |piece| {
-            split.inline_bytes += piece.len() as u64;
-            Ok(writer.inline(piece)?)
-        })
     }
 
     fn external(&mut self, name: &[u8], contents: &OpenContents<'_>) -> Result<(), OutputError> {
@@ -70,15 +77,13 @@ impl<W: Write, F: FileConsumer> EntrySink for SplitSink<W, F> {
     type Error = OutputError;
     const EXACT: bool = true;
 
-    fn wants(&self, _: &Header) -> ContentNeed {
-        ContentNeed::File
-    }
-
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.trailer(raw)?;
         match contents {
             None => Ok(()),
-            Some(contents) if contents.size() < self.inline_threshold => self.inline(contents),
+            Some(contents) if contents.size() < self.inline_threshold => {
+                self.split.inline(contents, &mut self.buffer, |piece| self.writer.inline(piece))
+            }
             Some(contents) => self.external(&member.header.path, contents),
         }
     }

@@ -5,8 +5,8 @@ use std::io::Write;
 use super::OutputError;
 use super::digest::{BUFFER, Hasher};
 use crate::base::digest::Digest;
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::tar::{Header, Member};
+use crate::contents::flow::{EntrySink, OpenContents};
+use crate::tar::Member;
 
 /// Writes a tar, and hashes it if asked to.
 pub(crate) struct TarSink<W: Write> {
@@ -69,10 +69,6 @@ impl<W: Write> EntrySink for TarSink<W> {
     type Output = Written<W>;
     type Error = OutputError;
     const EXACT: bool = true;
-
-    fn wants(&self, _: &Header) -> ContentNeed {
-        ContentNeed::File
-    }
 
     fn member(&mut self, raw: &[u8], _: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.append(raw)?;

@@ -1,9 +1,9 @@
 //! The table of contents of a layer, whiteouts and all, without opening a file unless digests are wanted.
 
 use super::OutputError;
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{EntrySink, OpenContents};
 use crate::output::toc::{TakeRow, TocEntry};
-use crate::tar::{Header, Member};
+use crate::tar::Member;
 
 /// Makes a row of each member.
 pub(crate) struct TocSink<'a> {
@@ -24,8 +24,8 @@ impl EntrySink for TocSink<'_> {
     type Error = OutputError;
     const EXACT: bool = false;
 
-    fn wants(&self, _: &Header) -> ContentNeed {
-        if self.digests { ContentNeed::File } else { ContentNeed::Nothing }
+    fn opens_contents(&self) -> bool {
+        self.digests
     }
 
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {

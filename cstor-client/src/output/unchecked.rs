@@ -7,8 +7,8 @@ use rustix::fs::sendfile;
 use rustix::io::{Errno, retry_on_intr};
 
 use super::OutputError;
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
-use crate::tar::{Header, Member};
+use crate::contents::flow::{EntrySink, OpenContents};
+use crate::tar::Member;
 
 /// What one sendfile(2) is to transfer, so that an interrupt is noticed in time.
 const MOST: u64 = 16 << 20;
@@ -64,10 +64,6 @@ impl<W: Write + AsFd> EntrySink for UncheckedTarSink<W> {
     type Output = u64;
     type Error = OutputError;
     const EXACT: bool = true;
-
-    fn wants(&self, _: &Header) -> ContentNeed {
-        ContentNeed::File
-    }
 
     fn member(&mut self, raw: &[u8], _: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.pending.extend_from_slice(raw);

@@ -6,11 +6,11 @@ use cstor_tests::built::install;
 use cstor_tests::lab::{Fs, Launcher, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::{must, run, start};
+use std::env;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::env;
 
 /// Another process that holds a POSIX lock until it is dropped.
 struct Holder(Child);

@@ -20,6 +20,7 @@ use super::launcher::Way;
 use super::options::{HelperOptions, HelperPolicy};
 use super::patience::Patience;
 use super::seen::Seen;
+use crate::access::Answer;
 use crate::base::interrupt::Interrupt;
 
 /// The one helper of a store, started when it is first needed.
@@ -231,7 +232,7 @@ impl HelperProcess {
         root: StoreIndex,
         id: LayerId,
         dir: LayerDir,
-    ) -> Result<Result<LayerHandle, Refusal>, SourceError> {
+    ) -> Answer<LayerHandle> {
         self.conversation.send(&Request::OpenLayer { root, id, dir }, &[])?;
         match self.conversation.receive(0)? {
             (Reply::Layer(result), _) => Ok(result),
@@ -240,11 +241,7 @@ impl HelperProcess {
     }
 
     /// Asks for the tar-split file of a layer.
-    pub(in crate::access) fn ask_open_tar_split(
-        &mut self,
-        root: StoreIndex,
-        id: LayerId,
-    ) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    pub(in crate::access) fn ask_open_tar_split(&mut self, root: StoreIndex, id: LayerId) -> Answer<OwnedFd> {
         self.conversation.send(&Request::OpenTarSplit { root, id }, &[])?;
         match self.conversation.receive(1)? {
             (Reply::TarSplit(Ok(())), mut fds) => fds.pop().map(Ok).ok_or(SourceError::Unexpected),
@@ -263,11 +260,7 @@ impl HelperProcess {
     }
 
     /// Asks for a directory's names.
-    pub(in crate::access) fn ask_list(
-        &mut self,
-        layer: LayerHandle,
-        name: Option<RelPath>,
-    ) -> Result<Result<OwnedFd, Refusal>, SourceError> {
+    pub(in crate::access) fn ask_list(&mut self, layer: LayerHandle, name: Option<RelPath>) -> Answer<OwnedFd> {
         self.conversation.send(&Request::List { layer, name }, &[])?;
         match self.conversation.receive(1)? {
             (Reply::Listed(Ok(())), mut fds) => fds.pop().map(Ok).ok_or(SourceError::Unexpected),
@@ -301,7 +294,7 @@ impl HelperProcess {
         layer: LayerHandle,
         name: Option<RelPath>,
         key: Vec<u8>,
-    ) -> Result<Result<Vec<u8>, Refusal>, SourceError> {
+    ) -> Answer<Vec<u8>> {
         self.conversation.send(&Request::UserXattr { layer, name, key }, &[])?;
         match self.conversation.receive(0)? {
             (Reply::UserXattr(result), _) => Ok(result),

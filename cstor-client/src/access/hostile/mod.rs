@@ -17,6 +17,7 @@ use cstor_proto::{
 use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, memfd_create, open};
 use rustix::io::write;
 
+use super::Answers;
 use super::OpenedFile;
 use super::helper::BadDescriptor;
 use super::helper::Conversation;
@@ -59,12 +60,7 @@ fn names(count: usize) -> Vec<RelPath> {
 }
 
 /// Asks for so many files of the file system of `file`, at most `batch` at once.
-fn ask(
-    helper: &mut HelperProcess,
-    count: usize,
-    mut batch: usize,
-    device: u64,
-) -> Result<Vec<Result<OpenedFile, Refusal>>, SourceError> {
+fn ask(helper: &mut HelperProcess, count: usize, mut batch: usize, device: u64) -> Answers<OpenedFile> {
     ask_in_batches(helper, LayerHandle(0), &names(count), &mut batch, device)
 }
 

@@ -6,12 +6,12 @@
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{EntrySink, OpenContents};
 use crate::output::OutputError;
 use crate::output::splitfd::check_size;
 use crate::splitfd::SplitFdError;
 use crate::splitfd::Writer;
-use crate::tar::{Header, Member};
+use crate::tar::Member;
 
 const BLOCK: u64 = 512;
 
@@ -42,10 +42,6 @@ impl<W: Write> EntrySink for HeaderSink<W> {
     type Output = (W, Vec<OwnedFd>);
     type Error = OutputError;
     const EXACT: bool = true;
-
-    fn wants(&self, _: &Header) -> ContentNeed {
-        ContentNeed::File
-    }
 
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         let padding = std::mem::take(&mut self.padding);

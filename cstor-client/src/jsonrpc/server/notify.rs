@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use super::failure::Stop;
 use crate::base::digest::Digest;
-use crate::contents::flow::{ContentNeed, EntrySink, OpenContents};
+use crate::contents::flow::{EntrySink, OpenContents};
 use crate::jsonrpc::shapes::{End, FdValue, FileOf, Segment, Start};
 use crate::jsonrpc::wire::{Connection, Notification};
 use crate::output::splitfd::check_size;
 use crate::storage::Layer;
-use crate::tar::{Header, Member};
+use crate::tar::Member;
 
 /// The most header bytes in one segment; in base64 they are a third more.
 const MAX_SEGMENT: usize = 64 * 1024;
@@ -75,8 +75,8 @@ impl EntrySink for Notify<'_> {
     type Error = Stop;
     const EXACT: bool = true;
 
-    fn wants(&self, _: &Header) -> ContentNeed {
-        if self.contents { ContentNeed::File } else { ContentNeed::Nothing }
+    fn opens_contents(&self) -> bool {
+        self.contents
     }
 
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), Stop> {
