@@ -6,6 +6,7 @@ pub(crate) mod beneath;
 pub(crate) mod descent;
 pub(crate) mod descriptors;
 pub(crate) mod digest;
+pub(crate) mod hashed;
 pub(crate) mod host_xattrs;
 pub mod interrupt;
 pub(crate) mod kind;

@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use cstor_proto::{LayerId, Refusal, RelPath};
 use rustix::io::{pread, retry_on_intr};
-use sha2::{Digest as _, Sha256};
 
 use crate::access::{Chain, FileSource, OpenedFile};
 use crate::base::descriptors::descriptor_limit;
 use crate::base::digest::Digest;
+use crate::base::hashed::Hashed;
 use crate::base::interrupt::Interrupt;
 use crate::contents::{ContentProblem, Entries, ImageError, ReadError, ReadProblem, Sum};
 use crate::store::chain::ChainLayer;
@@ -115,12 +115,12 @@ impl<'a> OpenContents<'a> {
     /// SHA-256 of all of it, which is checked on the way.
     pub(crate) fn digest(&self) -> Result<Digest, ImageError> {
         let mut buffer = vec![0; usize::try_from(self.content.size).unwrap_or(MAX_PIECE).min(MAX_PIECE)];
-        let mut hash = Sha256::new();
+        let mut hash = Hashed::new(());
         self.read(&mut buffer, |bytes| -> Result<(), ImageError> {
             hash.update(bytes);
             Ok(())
         })?;
-        Ok(Digest::from_bytes(hash.finalize().into()))
+        Ok(hash.digest())
     }
 
     /// Passes all of it on, in pieces that fit the buffer, and checks it on the way.

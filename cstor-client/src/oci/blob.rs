@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 
 use oci_spec::image::MediaType;
-use sha2::{Digest as _, Sha256};
 
 use super::error::CopyError;
 use crate::base::digest::Digest;
+use crate::base::hashed::Hashed;
 use crate::base::parallel::start_helpers;
 use crate::base::temporary::Incomplete;
 use crate::contents::{ReadError, ReadProblem};
@@ -80,26 +80,31 @@ pub(super) fn write_tar(layer: &Layer, tar: Blob, out: impl Write) -> Result<(),
 
 fn write_blob(layer: &Layer, compression: Compression, out: impl Write) -> Result<Blob, CopyError> {
     let tar = tar_of(layer)?;
-    let hashed = match compression {
+    let mut hashed = match compression {
         Compression::None => {
             write_tar(layer, tar, out)?;
             return Ok(tar);
         }
         Compression::Gzip => {
             // No time of its own in the header: the same layer gives the same bytes.
-            let mut out = flate2::write::GzEncoder::new(Hashed::new(out), flate2::Compression::new(GZIP_LEVEL));
+            let mut out = flate2::write::GzEncoder::new(
+                Hashed::new(BufWriter::with_capacity(BUFFER, out)),
+                flate2::Compression::new(GZIP_LEVEL),
+            );
             write_tar(layer, tar, &mut out)?;
             out.finish().map_err(OutputError::Write)?
         }
         #[cfg(feature = "zstd")]
         Compression::Zstd => {
-            let mut out = zstd::Encoder::new(Hashed::new(out), ZSTD_LEVEL).map_err(OutputError::Write)?;
+            let mut out = zstd::Encoder::new(Hashed::new(BufWriter::with_capacity(BUFFER, out)), ZSTD_LEVEL)
+                .map_err(OutputError::Write)?;
             out.include_checksum(true).map_err(OutputError::Write)?;
             write_tar(layer, tar, &mut out)?;
             out.finish().map_err(OutputError::Write)?
         }
     };
-    Ok(hashed.finish().map_err(OutputError::Write)?)
+    hashed.flush().map_err(OutputError::Write)?;
+    Ok(Blob { digest: hashed.digest(), size: hashed.size() })
 }
 
 /// A blob that is complete but has no name yet.
@@ -168,36 +173,5 @@ impl<W: Write> Write for Stoppable<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-}
-
-/// Takes the digest of what passes through.
-struct Hashed<W: Write> {
-    out: BufWriter<W>,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Hashed<W> {
-    fn new(out: W) -> Hashed<W> {
-        Hashed { out: BufWriter::with_capacity(BUFFER, out), hash: Sha256::new(), size: 0 }
-    }
-
-    fn finish(mut self) -> io::Result<Blob> {
-        self.out.flush()?;
-        Ok(Blob { digest: Digest::from_bytes(self.hash.finalize().into()), size: self.size })
-    }
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.out.write(bytes)?;
-        self.hash.update(bytes.get(..length).unwrap_or_default());
-        self.size += length as u64;
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use sha2::{Digest as _, Sha256};
-
 use super::Client;
 use super::progress::{Part, Progress};
 use crate::base::digest::Digest;
+use crate::base::hashed::Hashed;
 use crate::jsonrpc::error::RpcError;
 use crate::splitfd::{Chunk, Chunks, External, SplitFdError, rebuild};
 
@@ -36,12 +35,12 @@ impl<'c> LayerStream<'c> {
 
     /// Writes the tar of the layer. What was written before an error is no tar.
     pub fn rebuild(self, out: impl Write) -> Result<Rebuilt, RpcError> {
-        let mut out = Summed { out, hash: Sha256::new() };
+        let mut out = Hashed::new(out);
         let mut parts = Parts { stream: self, files: 0, ended: false, announced: None, error: None };
         let size = rebuild(&mut parts, &mut out, |file: File, place, tar| tar.copy(place, file.fd.as_fd()));
         let (size, digest) = match (size, parts.error) {
             (_, Some(error)) => return Err(error),
-            (size, None) => (size?, Digest::from_bytes(out.hash.finalize().into())),
+            (size, None) => (size?, out.digest()),
         };
         match parts.announced {
             Some(wanted) if wanted != digest => Err(RpcError::Digest { found: digest, wanted }),
@@ -106,23 +105,5 @@ impl Parts<'_> {
         let stands_for = SplitFdError::Read(io::Error::other(error.to_string()));
         self.error = Some(error);
         stands_for
-    }
-}
-
-/// What is written, and its digest.
-struct Summed<W> {
-    out: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Summed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hash.update(bytes.get(..written).unwrap_or_default());
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

@@ -1,12 +1,11 @@
 //! A layer that comes as a blob: decompressed, held against its diff id, and taken apart into its members.
 
-use std::io::{self, Read};
-
-use sha2::{Digest as _, Sha256};
+use std::io;
 
 use super::ProxyV1Error;
 use super::pipe::Blob;
 use crate::base::digest::Digest;
+use crate::base::hashed::Hashed;
 use crate::base::kind::ErrorKind;
 use crate::extract::from_streams::Stream;
 use crate::tar::{Archive, ArchiveError, ArchiveProblem, Decoder, DecoderError, Entry, HeaderError, Piece};
@@ -22,7 +21,7 @@ pub(super) struct LayerName {
 
 /// The members of a layer that comes as a blob.
 pub(super) struct Layer<'c> {
-    archive: Archive<Sum<Decoder<Blob<'c>>>>,
+    archive: Archive<Hashed<Decoder<Blob<'c>>>>,
     name: LayerName,
     /// The last member.
     member: Vec<u8>,
@@ -36,11 +35,11 @@ impl<'c> Layer<'c> {
             }
             DecoderError::Method(method) => ProxyV1Error::Compression { blob: name.blob, method },
         })?;
-        let tar = Sum { inner: decoder, sum: Sha256::new() };
+        let tar = Hashed::new(decoder);
         Ok(Layer { archive: Archive::of_tar(tar), name, member: Vec::new() })
     }
 
-    /// Holds the whole against its digests, when all members have been read or one could not be; passes on how many.
+    /// Checks the whole against its digests, when all members have been read or one could not be; passes on how many.
     pub(super) fn finish(mut self, read: Result<u64, ProxyV1Error>) -> Result<u64, ProxyV1Error> {
         if read.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Corrupt) {
             // A blob that is not the one that was asked for explains whatever is wrong in it.
@@ -51,7 +50,7 @@ impl<'c> Layer<'c> {
         }
         let members = read?;
         let (blob, wanted) = (self.name.blob, self.name.diff_id);
-        match Digest::from_bytes(self.archive.input().sum.clone().finalize().into()) {
+        match self.archive.input().digest() {
             found if found == wanted => Ok(members),
             found => Err(ProxyV1Error::DiffId { blob, found, wanted }),
         }
@@ -91,19 +90,5 @@ impl Stream for Layer<'_> {
 
     fn misplaced(&self, name: &[u8], problem: MergeProblem) -> ProxyV1Error {
         ProxyV1Error::Member { blob: self.name.blob, name: name.to_vec(), problem }
-    }
-}
-
-/// Takes the digest of what is read.
-struct Sum<R> {
-    inner: R,
-    sum: Sha256,
-}
-
-impl<R: Read> Read for Sum<R> {
-    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(space)?;
-        self.sum.update(space.get(..length).unwrap_or_default());
-        Ok(length)
     }
 }

@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::{Errno, read};
-use sha2::{Digest as _, Sha256};
 
 use super::ProxyV1Error;
 use super::conversation::Conversation;
 use crate::base::digest::Digest;
+use crate::base::hashed::Hashed;
 
 /// Data that comes through a pipe. Its end is an error unless the proxy says that everything was sent.
 #[derive(Debug)]
@@ -115,13 +115,12 @@ pub struct Blob<'c> {
     pipe: Pipe<'c>,
     digest: Digest,
     size: u64,
-    sum: Sha256,
-    read: u64,
+    read: Hashed<()>,
 }
 
 impl<'c> Blob<'c> {
     pub(super) fn new(pipe: Pipe<'c>, digest: Digest, size: u64) -> Blob<'c> {
-        Blob { pipe, digest, size, sum: Sha256::new(), read: 0 }
+        Blob { pipe, digest, size, read: Hashed::new(()) }
     }
 
     fn read_checked(&mut self, space: &mut [u8]) -> Result<usize, ProxyV1Error> {
@@ -132,28 +131,27 @@ impl<'c> Blob<'c> {
         let length = match self.pipe.read_before(space, None) {
             Ok(length) => length,
             // The proxy compares too. If everything came, what is wrong is better said in our own words; else it knows why.
-            Err(ProxyV1Error::Refused { .. }) if self.read == wanted && self.check().is_err() => 0,
+            Err(ProxyV1Error::Refused { .. }) if self.read.size() == wanted && self.check().is_err() => 0,
             Err(error) => return Err(error),
         };
-        self.read = self.read.saturating_add(length as u64);
-        if self.read > wanted {
+        self.read.update(space.get(..length).unwrap_or_default());
+        if self.read.size() > wanted {
             self.pipe.abandon();
-            return Err(ProxyV1Error::BlobSize { blob, found: self.read, wanted });
+            return Err(ProxyV1Error::BlobSize { blob, found: self.read.size(), wanted });
         }
-        self.sum.update(space.get(..length).unwrap_or_default());
         if length == 0 {
             self.check()?;
         }
         Ok(length)
     }
 
-    /// Holds what was read against what was asked for.
+    /// Checks what was read against what was asked for.
     fn check(&self) -> Result<(), ProxyV1Error> {
         let blob = self.digest;
-        if self.read != self.size {
-            return Err(ProxyV1Error::BlobSize { blob, found: self.read, wanted: self.size });
+        if self.read.size() != self.size {
+            return Err(ProxyV1Error::BlobSize { blob, found: self.read.size(), wanted: self.size });
         }
-        match Digest::from_bytes(self.sum.clone().finalize().into()) {
+        match self.read.digest() {
             found if found == blob => Ok(()),
             found => Err(ProxyV1Error::BlobDigest { blob, found }),
         }
