@@ -17,3 +17,4 @@ pub mod progress;
 pub(crate) mod small_file;
 pub(crate) mod sweep;
 pub mod temporary;
+pub(crate) mod time;

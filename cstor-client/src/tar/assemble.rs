@@ -3,7 +3,8 @@
 //! A segment is, in this order: the padding of the member before, extension headers (PAX `x`, GNU `L` and
 //! `K`) with their contents, the header itself. Only the trailer follows the last file.
 
-use super::header::{Header, HeaderError, Kind, Time, checked_target};
+use super::Time;
+use super::header::{Header, HeaderError, Kind, checked_target};
 use super::pax::{Records, Sparse};
 use super::ustar::{self, BLOCK, Fields};
 use super::{Content, Entry, MAX_HEADERS, Member};

@@ -4,6 +4,7 @@ use cstor_proto::Escaped;
 
 use crate::base::account::OverMemoryLimit;
 use crate::base::kind::ErrorKind;
+use crate::base::time::Time;
 
 /// A member's metadata. Names and targets are bytes as the tar has them, not cleaned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,81 +70,6 @@ pub enum Kind {
     Fifo,
     /// Records for all members that follow; nothing in a file system.
     PaxGlobal,
-}
-
-/// A point in time with nanoseconds; the latter count forward also before 1970.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time {
-    /// Seconds since 1970-01-01 00:00 UTC.
-    pub seconds: i64,
-    /// 0 to 999,999,999.
-    pub nanoseconds: u32,
-}
-
-impl Time {
-    /// As RFC 3339 in UTC; none for years that have not four digits.
-    pub fn rfc3339(self) -> Option<String> {
-        let (days, second) = (self.seconds.div_euclid(86_400), self.seconds.rem_euclid(86_400));
-        // Years that begin in March, in eras of 400 of them: leap days come last, and months have a pattern.
-        let shifted = days.checked_add(719_468)?;
-        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted_month = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
-        if !(0..=9999).contains(&year) {
-            return None;
-        }
-        let fraction = match self.nanoseconds {
-            0 => String::new(),
-            nanoseconds => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
-        };
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z"))
-    }
-}
-
-impl Time {
-    /// The time that RFC 3339 says, with or without a zone of its own.
-    pub(crate) fn parse_rfc3339(text: &str) -> Option<Time> {
-        let digits = |range: std::ops::Range<usize>| {
-            let digits = text.get(range).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-            digits.parse::<i64>().ok()
-        };
-        let marks = |place: usize, mark: u8| text.as_bytes().get(place).is_some_and(|&byte| byte == mark);
-        if !(marks(4, b'-') && marks(7, b'-') && marks(10, b'T') && marks(13, b':') && marks(16, b':')) {
-            return None;
-        }
-        let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
-        let (hour, minute, second) = (digits(11..13)?, digits(14..16)?, digits(17..19)?);
-        let rest = text.get(19..)?;
-        let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-        let fraction = rest.get(..rest.len() - zone.len())?;
-        let fraction =
-            if fraction.is_empty() { "" } else { fraction.strip_prefix('.').filter(|f| !f.contains('.'))? };
-        let nanoseconds = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
-        let nanoseconds = nanoseconds.fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
-        let offset = match zone.as_bytes() {
-            b"Z" => 0,
-            [sign @ (b'+' | b'-'), h1, h0, b':', m1, m0] if [h1, h0, m1, m0].iter().all(|c| c.is_ascii_digit()) => {
-                let number = |tens: &u8, ones: &u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
-                let offset = number(h1, h0) * 3600 + number(m1, m0) * 60;
-                if *sign == b'-' { -offset } else { offset }
-            }
-            _ => return None,
-        };
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-            return None;
-        }
-        // The same calendar as above, whose years begin in March.
-        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-        let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-        let day_of_era = 365 * year_of_era + year_of_era / 4 - year_of_era / 100 + (153 * month + 2) / 5 + day - 1;
-        let days = era * 146_097 + day_of_era - 719_468;
-        Some(Time { seconds: days * 86_400 + hour * 3600 + minute * 60 + second - offset, nanoseconds })
-    }
 }
 
 /// An extended attribute.
@@ -291,41 +217,6 @@ impl HeaderError {
             | HeaderError::LongTarget { .. }
             | HeaderError::OtherName(_)
             | HeaderError::OtherSize { .. } => ErrorKind::Corrupt,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_rfc_3339() {
-        // The texts are what `date -u --iso-8601=ns` says.
-        let table = [
-            (0, 0, "1970-01-01T00:00:00Z"),
-            (1_700_000_000, 123_456_789, "2023-11-14T22:13:20.123456789Z"),
-            (951_782_400, 500_000_000, "2000-02-29T00:00:00.5Z"),
-            (-86_400, 0, "1969-12-31T00:00:00Z"),
-            (4_102_444_800, 0, "2100-01-01T00:00:00Z"),
-        ];
-        for (seconds, nanoseconds, text) in table {
-            assert_eq!(Time { seconds, nanoseconds }.rfc3339().unwrap(), text);
-            assert_eq!(Time::parse_rfc3339(text), Some(Time { seconds, nanoseconds }));
-        }
-        assert_eq!(Time { seconds: i64::MAX, nanoseconds: 0 }.rfc3339(), None);
-        let zoned = Time { seconds: 1_709_204_400, nanoseconds: 250_000_000 };
-        assert_eq!(Time::parse_rfc3339("2024-02-29T12:00:00.25+01:00"), Some(zoned));
-        for text in [
-            "",
-            "2024-02-29",
-            "2024-13-01T00:00:00Z",
-            "2024-02-29T12:00:00",
-            "2024-02-29T12:00:00.2.5Z",
-            "x024-02-29T12:00:00Z",
-            "2024-02-29T12:00:00+1:00",
-        ] {
-            assert_eq!(Time::parse_rfc3339(text), None, "{text}");
         }
     }
 }

@@ -14,12 +14,13 @@ mod sparse;
 pub(crate) mod tarsplit;
 mod ustar;
 
+pub use crate::base::time::Time;
 pub use archive::{Archive, ArchiveError, ArchiveProblem, Piece, Placed};
 pub(crate) use assemble::{AssembleError, Assembler};
 pub use chunked::ChunkedError;
 pub(crate) use chunked::{Chunked, Digests};
 pub(crate) use decoder::{Decoder, DecoderError};
-pub use header::{Header, HeaderError, Kind, Time, Xattr};
+pub use header::{Header, HeaderError, Kind, Xattr};
 pub(crate) use header::{MAX_XATTR_LIST, fits_list};
 
 use crate::base::digest::Digest;

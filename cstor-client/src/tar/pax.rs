@@ -2,7 +2,8 @@
 //!
 //! Values are bytes and may hold newlines, as those of extended attributes do.
 
-use super::header::{HeaderError, Time, Xattr, checked_xattr, sorted_xattrs};
+use super::Time;
+use super::header::{HeaderError, Xattr, checked_xattr, sorted_xattrs};
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 

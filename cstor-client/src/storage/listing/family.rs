@@ -10,10 +10,10 @@ use std::rc::Rc;
 use cstor_proto::LayerId;
 
 use super::Listed;
-use super::moment::moment;
 use crate::base::digest::Digest;
 use crate::storage::{History, Image};
 use crate::store::StoreError;
+use crate::tar::Time;
 
 /// The images by what they stand on.
 pub(super) struct Family<'a> {
@@ -79,7 +79,8 @@ fn read(image: &Image) -> Result<Ancestry, StoreError> {
 }
 
 fn same_step(one: &History, other: &History) -> bool {
-    let when = |step: &History| step.created.as_deref().map(|created| moment(created).ok_or(created.to_owned()));
+    let when =
+        |step: &History| step.created.as_deref().map(|created| Time::parse_rfc3339(created).ok_or(created.to_owned()));
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     when(one) == when(other)
         && text(&one.created_by) == text(&other.created_by)

@@ -6,11 +6,11 @@
 use std::str::FromStr;
 
 use super::Listed;
-use super::moment::moment;
 use super::pattern;
 use crate::base::digest::ImageId;
 use crate::storage::Storage;
 use crate::store::StoreError;
+use crate::tar::Time;
 
 /// One filter: `key=value`, or `key!=value` for the opposite.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,8 +74,8 @@ pub(super) enum Ready<'a> {
     Reference { negated: bool, pattern: &'a str, image: Option<ImageId> },
     Dangling(bool),
     Label { negated: bool, label: &'a str },
-    Before { negated: bool, moment: (i64, u32) },
-    Since { negated: bool, moment: (i64, u32) },
+    Before { negated: bool, moment: Time },
+    Since { negated: bool, moment: Time },
 }
 
 impl Filter {
@@ -83,7 +83,7 @@ impl Filter {
         let negated = self.negated;
         let moment_of = |reference: &str| {
             let image = storage.image(reference)?;
-            Ok::<_, StoreError>(image.stored_at().and_then(moment).unwrap_or_default())
+            Ok::<_, StoreError>(image.stored_at().and_then(Time::parse_rfc3339).unwrap_or_default())
         };
         Ok(match &self.test {
             // A pattern may also be whatever else means an image, such as an id; it need not.

@@ -4,7 +4,6 @@
 
 mod family;
 mod filter;
-mod moment;
 mod pattern;
 
 use std::collections::HashMap;
@@ -15,9 +14,9 @@ use super::image::Image;
 use crate::storage::Storage;
 use crate::store::StoreError;
 use crate::store::chain;
+use crate::tar::Time;
 
 pub use filter::{BadFilter, Filter};
-pub use moment::moment;
 
 /// An image of a list.
 #[derive(Debug, Clone)]
@@ -25,7 +24,7 @@ pub struct Listed {
     image: Image,
     created: Option<String>,
     /// When it was stored; 1970 where that is no time.
-    stored: (i64, u32),
+    stored: Time,
     top: Option<LayerId>,
     below: Option<LayerId>,
     shared: u64,
@@ -91,7 +90,7 @@ pub fn list(storage: &Storage, all: bool, filters: &[Filter]) -> Result<Vec<List
             shown.push(image);
         }
     }
-    let newest_first = |listed: &Listed| std::cmp::Reverse(listed.created.as_deref().and_then(moment));
+    let newest_first = |listed: &Listed| std::cmp::Reverse(listed.created.as_deref().and_then(Time::parse_rfc3339));
     shown.sort_by_cached_key(newest_first);
     Ok(shown)
 }
@@ -114,7 +113,7 @@ fn measure(images: Vec<Image>) -> Result<Vec<Listed>, StoreError> {
         unique = data.fold(unique, u64::saturating_add);
         let created = created(&image);
         Listed {
-            stored: image.stored_at().and_then(moment).unwrap_or_default(),
+            stored: image.stored_at().and_then(Time::parse_rfc3339).unwrap_or_default(),
             top: chain.last().map(|layer| layer.id),
             below: chain.last().and_then(|layer| layer.parent),
             image,

@@ -1,14 +1,14 @@
 //! How long ago something was, as podman says it.
 
-use cstor_client::listing::moment;
+use cstor_client::tar::Time;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The age of an RFC 3339 time in UTC; the text itself where it is none.
+/// The age of an RFC 3339 time in UTC; the text itself where it is not a time.
 pub(crate) fn age(created: Option<&str>) -> String {
     let Some(text) = created else { return "-".to_owned() };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    match moment(text) {
-        Some((then, _)) if then >= 0 => spoken(now.saturating_sub(then.unsigned_abs())),
+    match Time::parse_rfc3339(text) {
+        Some(then) if then.seconds >= 0 => spoken(now.saturating_sub(then.seconds.unsigned_abs())),
         _ => text.to_owned(),
     }
 }
