@@ -6,7 +6,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let readme = "../../README.md";
     println!("cargo::rerun-if-changed={readme}");
     let text = fs::read_to_string(readme)?;
-    let [(_, after)] = text.match_indices("```rust").map(|(at, mark)| text.split_at(at + mark.len())).collect::<Vec<_>>()[..] else {
+    let [(_, after)] =
+        text.match_indices("```rust").map(|(at, mark)| text.split_at(at + mark.len())).collect::<Vec<_>>()[..]
+    else {
         return Err("the README has one example in Rust".into());
     };
     let (_, body) = after.split_once('\n').ok_or("it has lines")?;
