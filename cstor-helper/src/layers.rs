@@ -10,7 +10,7 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// A free handle, or none when the table is full.
+    /// A free handle, or `None` when the table is full.
     pub(crate) fn free_handle(&self) -> Option<LayerHandle> {
         let place = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         if place < MAX_HANDLES { u16::try_from(place).ok().map(LayerHandle) } else { None }

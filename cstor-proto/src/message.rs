@@ -73,7 +73,7 @@ pub enum Request {
     List {
         /// The layer directory.
         layer: LayerHandle,
-        /// The directory below it; none for itself.
+        /// The directory below it; `None` for itself.
         name: Option<RelPath>,
     },
     /// Opens anything in a layer with `O_PATH`, which lets it be looked at and nothing else; answered by
@@ -89,7 +89,7 @@ pub enum Request {
     UserXattr {
         /// The layer directory.
         layer: LayerHandle,
-        /// The file; none for the layer directory itself.
+        /// The file; `None` for the layer directory itself.
         name: Option<RelPath>,
         /// The name of the attribute behind `user.`.
         key: Vec<u8>,

@@ -11,9 +11,9 @@ use crate::store::chain::{ChainLayer, ContentsDir};
 
 /// Opens files directly where it can and through the helper where it must.
 pub(crate) struct Escalating {
-    /// None where everything goes through the helper.
+    /// `None` where everything goes through the helper.
     direct: Option<Direct>,
-    /// None where nothing does.
+    /// `None` where nothing does.
     proxied: Option<Proxied>,
 }
 

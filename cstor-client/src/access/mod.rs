@@ -50,7 +50,7 @@ impl Access {
         Access { store, helper: None, interrupt: Interrupt::new(), progress, memory_limit: None }
     }
 
-    /// The same access with another helper, or with none.
+    /// The same access with another helper, or without one.
     pub(crate) fn helped_by(self, helper: Option<SharedHelper>) -> Access {
         Access { helper, ..self }
     }
@@ -172,7 +172,7 @@ pub(crate) trait FileSource {
 
 /// Looks around in the directories of a layer, where no description says what there is.
 pub(crate) trait DirSource {
-    /// Opens a directory for reading its names; none stands for the layer's own.
+    /// Opens a directory for reading its names; `None` stands for the layer's own.
     fn list(&mut self, dir: &ContentsDir, name: Option<&RelPath>) -> Answer<OwnedFd>;
 
     /// Opens files of any kind with `O_PATH`; one result for each, in order.

@@ -2,7 +2,7 @@
 //!
 //! A helper that was taken over can send any descriptor that it has. Contents must be a regular file, a list of names a
 //! directory, each open for reading alone, and what is only looked at an `O_PATH` descriptor, all on the layer's file
-//! system. The size of a file is held against its header by whoever asked.
+//! system. The size of a file is checked against its header by the caller.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -47,7 +47,7 @@ struct Limits {
 }
 
 impl Proxied {
-    /// None where the store has no helper.
+    /// `None` where the store has no helper.
     pub(super) fn new(access: &Access) -> Option<Proxied> {
         let helper = access.helper.clone()?;
         let (store, interrupt) = (Arc::clone(&access.store), access.interrupt.clone());

@@ -34,7 +34,7 @@ pub(super) fn pair(
     Ok(files)
 }
 
-/// What is made of an answer to a question for so many files: for each of them its descriptor and size, or none if it
+/// What is made of an answer to a question for so many files: for each of them its descriptor and size, or `None` if it
 /// was refused; nothing if the answer as a whole is not taken.
 #[cfg(fuzzing)]
 pub fn take_answer(frame: &[u8], fds: Vec<OwnedFd>, asked: usize, device: u64) -> Option<Vec<Option<(OwnedFd, u64)>>> {

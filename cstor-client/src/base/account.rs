@@ -139,7 +139,7 @@ impl Drop for Charge {
     }
 }
 
-/// The lowest memory limit of this process's control group and those above it (cgroups(7)); none where there is none, or
+/// The lowest memory limit of this process's control group and those above it (cgroups(7)); `None` where there is no limit, or
 /// where it cannot be read.
 fn control_group_limit() -> Option<u64> {
     let groups = read("/proc/self/cgroup")?;

@@ -16,7 +16,7 @@ pub struct Digest([u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId([u8; 32]);
 
-/// A text is no digest, or no id.
+/// A text is not a valid digest or id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a SHA-256 value in lower-case hexadecimal digits")]
 pub struct InvalidDigest;

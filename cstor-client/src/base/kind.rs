@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// What an error means to whoever must react.
+/// What an error means to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

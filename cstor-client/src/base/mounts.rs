@@ -114,7 +114,7 @@ impl Mounts {
     }
 
     /// The mount points at this place and below it, in whichever mount of its file system they are seen. The kernel
-    /// removes and renames none of them, through any other mount either.
+    /// does not remove or rename any of them, through any other mount either.
     pub(crate) fn points_in<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = Vec<u8>> + 'a {
         let points = self.0.values().filter_map(|mount| self.place_of_point(mount));
         points.filter_map(|point| {

@@ -49,7 +49,7 @@ impl Blob {
         Ok(Blob { archive: Archive::of_tar(tar), buffer: vec![0; PIECE], interrupt: interrupt.clone() })
     }
 
-    /// The next member with the checksum of its contents, then once what follows the last one, then none.
+    /// The next member with the checksum of its contents, then once what follows the last one, then `None`.
     pub(super) fn next_entry(&mut self) -> Result<Option<Entry>, BlobError> {
         let Some(Placed { mut entry, typeflag, .. }) = self.archive.next_entry().map_err(explain)? else {
             return Ok(None);

@@ -22,7 +22,7 @@ use crate::tar::{AssembleError, Assembler, Chunked, Digests, Entry, Member};
 /// The members of a layer, read as they are asked for.
 pub struct Entries {
     layer: LayerId,
-    /// None once the trailer was given or an error occurred.
+    /// `None` once the trailer was given or an error occurred.
     description: Option<Description>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn each_member(
     Ok(())
 }
 
-/// Where the contents of a flat layer are; none for any other.
+/// Where the contents of a flat layer are; `None` for any other.
 pub(crate) fn digests_of(chain: &Chain, layer: &ChainLayer) -> Result<Option<Digests>, ImageError> {
     if layer.flat { Ok(Some(read_toc(chain, layer, None)?.digests())) } else { Ok(None) }
 }
@@ -129,7 +129,7 @@ fn read_toc(chain: &Chain, layer: &ChainLayer, opened: Option<OwnedFd>) -> Resul
 }
 
 impl Entries {
-    /// Why they do not add up to the layer's tar; none where they do.
+    /// Why they do not add up to the layer's tar; `None` where they do.
     pub(crate) fn inexact(&self) -> Option<ReadProblem> {
         match self.description {
             Some(Description::Toc(_)) => Some(ReadProblem::TocOnly),

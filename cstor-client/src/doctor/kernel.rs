@@ -41,7 +41,7 @@ pub(super) fn examine() -> Vec<Finding> {
     vec![release, landlock, namespaces, apparmor, privileges, user]
 }
 
-/// The version of Landlock's interface. The crate tells it to whoever is restricted only, so a thread is, which ends.
+/// The version of Landlock's interface. The crate tells it only to a thread that it restricts, so a thread is started for that, and ends.
 fn landlock() -> Finding {
     const NAME: &str = "kernel.landlock_abi";
     let restricted = || -> Result<LandlockStatus, RulesetError> {

@@ -67,8 +67,8 @@ pub enum ExtractError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The result would lose something, and the caller wants none of that.
-    #[error("the image: a result would be without: {0}")]
+    /// The result would lose something, and the caller insists on everything.
+    #[error("the image: the result would lose {0}")]
     Lossy(Losses),
     /// The image has a device, and the caller wants that to be an error.
     #[error("\"{}\": a device node", Escaped(path))]

@@ -194,7 +194,7 @@ impl<'p, 'a> FromChain<'p, 'a> {
 /// One thread that places files.
 struct Worker<'w, 'p, 'a> {
     from: &'w FromChain<'p, 'a>,
-    /// None where everything goes through the helper.
+    /// `None` where everything goes through the helper.
     direct: Option<Direct>,
     filler: Filler<'a>,
     refused: Vec<File<'a>>,

@@ -79,16 +79,16 @@ pub(crate) trait Stream {
     /// What can be wrong with it, and with an extraction of it.
     type Error: From<ExtractError> + From<Interrupted>;
 
-    /// The next member, then once what follows them, then none.
+    /// The next member, then once what follows them, then `None`.
     fn next_entry(&mut self) -> Result<Option<Entry>, Self::Error>;
 
-    /// The number of the file that stands for the contents of this member, which is the last one; none if they are in
+    /// The number of the file that stands for the contents of this member, which is the last one; `None` if they are in
     /// the stream.
     fn file(&mut self, _: &Entry) -> Result<Option<u32>, Self::Error> {
         Ok(None)
     }
 
-    /// The next piece of the contents that are in the stream; none at their end.
+    /// The next piece of the contents that are in the stream; `None` at their end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, Self::Error>;
 
     /// The error for a member that has no place among the others.
@@ -209,7 +209,7 @@ impl<'e> Streams<'e> {
     }
 
     /// Places what survives. Each stream's files come from its supply; `verified` says whether what stood in the streams
-    /// was held against digests.
+    /// was checked against digests.
     pub(crate) fn place<F: FileSupply>(mut self, supplies: Vec<F>, verified: bool) -> Result<Report, ExtractError> {
         self.confine()?;
         let Streams { extractor, interrupt, progress, policy, staging, aside, tree, contents, .. } = self;

@@ -155,7 +155,7 @@ impl Extractor {
         self
     }
 
-    /// Whether the contents of cloned files are read and held against their checksums. Copied ones always are.
+    /// Whether the contents of cloned files are read and checked against their checksums. Copied ones always are.
     pub fn verify(mut self, verify: bool) -> Extractor {
         self.options.verify = verify;
         self
@@ -175,7 +175,7 @@ impl Extractor {
         self
     }
 
-    /// Who is told how the extraction comes along; by default whoever is told of the store's operations
+    /// Who is told how the extraction comes along; by default the listener of the store
     /// ([`Storage::with_progress`](crate::Storage::with_progress)).
     #[must_use]
     pub fn progress(mut self, progress: impl Progress + 'static) -> Extractor {

@@ -22,9 +22,9 @@ pub struct Report {
     pub copied_bytes: u64,
     /// Files that the helper opened.
     pub through_helper: u64,
-    /// Files that nothing can be held against: those of a container's own layer.
+    /// Files without a checksum: those of a container's own layer.
     pub without_checksum: u64,
-    /// Whether every byte was held against its checksum. Cloning reads nothing, so it checks nothing.
+    /// Whether every byte was checked against its checksum. Cloning reads nothing, so it checks nothing.
     pub verified: bool,
     /// What was left out.
     pub losses: Losses,

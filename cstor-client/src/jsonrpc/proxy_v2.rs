@@ -150,7 +150,7 @@ fn read_document(method: &'static str, file: &OwnedFd) -> Result<Vec<u8>, RpcErr
     let stat = fstat(file).map_err(failed)?;
     let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || size > MAX_DOCUMENT {
-        return Err(RpcError::Unexpected { what: "a document that is no file of at most 4 MiB" });
+        return Err(RpcError::Unexpected { what: "a document that is not a file of at most 4 MiB" });
     }
     let mut bytes = vec![0; size];
     let mut length = 0;

@@ -43,7 +43,7 @@ pub enum InvalidDestination {
     #[error("unknown transport; write oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]")]
     Transport,
     /// A tag or reference that no reader would take.
-    #[error("what follows the path is no tag or reference")]
+    #[error("what follows the path is not a tag or reference")]
     Name,
     /// A directory cannot go to a stream.
     #[error("a layout is a directory: only archives can be written to standard output")]

@@ -31,7 +31,7 @@ pub(super) fn empty() -> Value {
     json!({ "schemaVersion": 2, "mediaType": MediaType::ImageIndex.to_string(), "manifests": [] })
 }
 
-/// Adds an image to an index, or moves the tag to it; none if this is no index.
+/// Adds an image to an index, or moves the tag to it; `None` if this is no index.
 pub(super) fn add(index: &mut Value, manifest: Blob, tag: &str) -> Result<Option<()>, CopyError> {
     let mut entry = descriptor(MediaType::ImageManifest, manifest)?;
     entry.set_annotations(Some([(REF_NAME.to_owned(), tag.to_owned())].into()));

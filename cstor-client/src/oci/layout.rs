@@ -28,7 +28,7 @@ pub(super) const BLOBS: &str = "blobs/sha256";
 const MARKER: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// An index is a few hundred bytes an image; whoever has more has a registry.
+/// An index is a few hundred bytes an image; more belongs in a registry.
 const MAX_INDEX: u64 = 16 << 20;
 /// Another copy holds the lock while it gives its blobs their names, and seldom while it writes one again.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);

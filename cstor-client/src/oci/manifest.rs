@@ -1,5 +1,5 @@
 //! The manifest of the copy: the stored one where it describes the copy's blobs, else one like it. What changed, and
-//! why, is kept for whoever compares digests.
+//! why, is kept for callers who compare digests.
 //!
 //! Sources: image-spec manifest.md, media-types.md; Docker's "Image Manifest V 2, Schema 2" has the same keys.
 
@@ -16,7 +16,7 @@ use crate::base::digest::Digest;
 /// A digest that is another one in the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The layer's place, the base being 1; none for the manifest.
+    /// The layer's place, the base being 1; `None` for the manifest.
     pub layer: Option<usize>,
     /// In the stored manifest.
     pub from: String,

@@ -50,7 +50,7 @@ fn docker<'a>(
 ) -> Result<Members<'a>, CopyError> {
     report.names = match destination.name() {
         Some(name) => vec![name.to_owned()],
-        // A name with a digest is none that an archive could give.
+        // An archive cannot give names with a digest.
         None => subject.image.names().iter().filter(|name| !name.contains('@')).cloned().collect(),
     };
     let name_of = |tar: &Blob| format!("{}.tar", tar.digest.hex());

@@ -112,7 +112,7 @@ impl Copier {
         if let Ok(there) = statat(&directory, name, AtFlags::empty())
             && FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
         {
-            let source = std::io::Error::other("what is there is no regular file");
+            let source = std::io::Error::other("what is there is not a regular file");
             return Err(CopyError::Write { path: path.into(), action: "create a file", source });
         }
         remove_dead(directory.as_fd(), above, name, image.interrupt());

@@ -23,7 +23,7 @@ pub enum Level {
 /// Reads everything, keeps what is wrong, and goes on.
 pub(crate) struct CheckSink {
     level: Level,
-    /// The tar that nobody gets, for its digest; none after a finding, or where it is not wanted.
+    /// The tar that nobody gets, for its digest; `None` after a finding, or where it is not wanted.
     tar: Option<TarSink<io::Sink>>,
     scratch: Vec<u8>,
     findings: Vec<ReadError>,
@@ -33,7 +33,7 @@ pub(crate) struct CheckSink {
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) findings: Vec<ReadError>,
-    /// None where it was not wanted, or would be that of damaged contents.
+    /// `None` where it was not wanted, or would be that of damaged contents.
     pub(crate) digest: Option<Digest>,
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Hasher {
         /// It ends with the digest when no more buffers can come.
         thread: JoinHandle<Digest>,
     },
-    /// Whoever hands a buffer over hashes it.
+    /// The caller's own thread hashes each buffer.
     Alone(Sha256),
 }
 

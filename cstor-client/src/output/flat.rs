@@ -1,7 +1,7 @@
 //! The merged tree of an image as one tar: sorted, in PAX format, the same bytes for the same image.
 //!
-//! It is a new archive, not one of the image's layers: nothing of it can be held against a digest of the
-//! image, but every file is held against its checksum.
+//! It is a new archive, not one of the image's layers: nothing of it can be checked against a digest of the
+//! image, but every file is checked against its checksum.
 
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};

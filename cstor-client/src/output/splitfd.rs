@@ -13,7 +13,7 @@ use crate::tar::Member;
 /// What a layer was split into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Split {
-    /// External files; no checksum was held against their contents, since nobody read them.
+    /// External files; no checksum was checked against their contents, since nobody read them.
     pub external_files: u32,
     /// The bytes of them.
     pub external_bytes: u64,
@@ -64,7 +64,7 @@ impl<W: Write, F: FileConsumer> SplitSink<W, F> {
 
 /// Looks at the size once more: since the file was opened, others before it were passed on.
 pub(crate) fn check_size(contents: &OpenContents<'_>) -> Result<(), ImageError> {
-    // A file that cannot be looked at is reported by whoever reads it.
+    // A file that cannot be looked at is reported by its reader.
     let now = fstat(contents).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     match now.filter(|&now| now != contents.size()) {
         Some(found) => Err(contents.cut_short(found)),

@@ -35,7 +35,7 @@ pub enum SplitFdError {
         size: u64,
     },
     /// A prefix of −2⁶³, which stands for no length.
-    #[error("the stream: the prefix at {offset} is the lowest number of all, which is no length")]
+    #[error("the stream: the prefix at {offset} is the lowest number of all, which is not a length")]
     Lowest {
         /// Where the chunk begins.
         offset: u64,

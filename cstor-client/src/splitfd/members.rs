@@ -65,7 +65,7 @@ impl<C: Chunks> Members<C> {
         }
     }
 
-    /// The next member, then once what follows them, then none.
+    /// The next member, then once what follows them, then `None`.
     pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, SplitFdError> {
         let placed = self.archive.next_entry().map_err(|error| explain(error, &self.name))?;
         let Some(placed) = placed else { return Ok(None) };
@@ -82,7 +82,7 @@ impl<C: Chunks> Members<C> {
         Ok(Some(placed.entry))
     }
 
-    /// The file that stands for the contents of this member, which is the current one; none if they are in the
+    /// The file that stands for the contents of this member, which is the current one; `None` if they are in the
     /// stream.
     pub(crate) fn file(&mut self, entry: &Entry) -> Result<Option<C::File>, SplitFdError> {
         let member = entry.member.as_ref().filter(|member| member.content.is_some());

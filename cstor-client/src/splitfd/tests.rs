@@ -66,7 +66,7 @@ fn a_stream_byte_by_byte() {
 #[test]
 fn bad_chunks_are_refused() {
     let table: &[(i64, &[u8], &str)] = &[
-        (i64::MIN, b"", "the prefix at 0 is the lowest number of all, which is no length"),
+        (i64::MIN, b"", "the prefix at 0 is the lowest number of all, which is not a length"),
         (i64::MIN + 1, b"", "the chunk at 0 has 9223372036854775807 bytes; the limit is 268435456"),
         (-(256 << 20) - 1, b"", "the chunk at 0 has 268435457 bytes; the limit is 268435456"),
         (-(256 << 20), b"ab", "ends 268435454 bytes before the end of the chunk at 0"),

@@ -35,8 +35,8 @@ impl<F: AsFd> FileSupply for &[F] {
 /// Writes the tar that a stream and its files make up, and gives its size.
 ///
 /// The headers in the stream are read: a file must stand where the contents of a member begin, and have the
-/// size that its header says. What the bytes of a file were is not known; hold the digest of the tar against
-/// the layer's diff id. What was written before an error is no tar.
+/// size that its header says. What the bytes of a file were is not known; check the digest of the tar against
+/// the layer's diff id. What was written before an error is not a tar.
 pub fn reconstruct(stream: impl Read, mut files: impl FileSupply, out: impl Write) -> Result<u64, SplitFdError> {
     let reader = Reader::new(stream, files.count());
     rebuild(reader, out, |number, place, tar| {

@@ -1,7 +1,7 @@
-//! What a container has changed: its own layer held against the merged files below.
+//! What a container has changed: its own layer compared with the merged files below.
 //!
 //! As `podman diff` (containers/storage pkg/archive/changes.go, `changes`): a directory that only has the same
-//! metadata again is none, and a directory in which something was added or deleted counts as changed. Unlike podman, it
+//! metadata again is not a change, and a directory in which something was added or deleted counts as changed. Unlike podman, it
 //! does not look at the size of directories, which says nothing of them but how the file system has stored them; and
 //! what a new directory in the place of an old one hides is deleted.
 

@@ -32,7 +32,7 @@ impl Image {
         self.record.id
     }
 
-    /// Its names, each with registry and tag; none for a dangling image.
+    /// Its names, each with registry and tag; `None` for a dangling image.
     pub fn names(&self) -> &[String] {
         &self.record.names
     }
@@ -114,7 +114,7 @@ impl Image {
         }
     }
 
-    /// Holds the chain against the configuration, where there is one: layers are never searched by diff id.
+    /// Checks the chain against the configuration, where there is one: layers are never searched by diff id.
     fn check_diff_ids(&self, chain: &[Arc<crate::store::LayerRecord>]) -> Result<(), StoreError> {
         if !self.record.big_data.iter().any(|key| key == "manifest") {
             return Ok(());

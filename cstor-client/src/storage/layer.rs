@@ -44,7 +44,7 @@ impl Layer {
         self.record.id
     }
 
-    /// The layer below it; none for a base.
+    /// The layer below it; `None` for a base.
     pub fn parent(&self) -> Option<LayerId> {
         self.record.parent
     }
@@ -59,7 +59,7 @@ impl Layer {
         self.record.diff_digest
     }
 
-    /// The size of its tar in bytes; none where only a table of contents was pulled.
+    /// The size of its tar in bytes; `None` where only a table of contents was pulled.
     pub fn diff_size(&self) -> Option<u64> {
         self.record.diff_size
     }
@@ -93,7 +93,7 @@ impl Layer {
 
     /// Writes its exact tar: the bytes that it was pulled, loaded or built as, uncompressed.
     ///
-    /// Every file is held against its checksum, and with [`Verify::Digest`] all of it against the
+    /// Every file is checked against its checksum, and with [`Verify::Digest`] all of it against the
     /// layer's digest and size. What was written before an error is not the layer.
     ///
     /// ```

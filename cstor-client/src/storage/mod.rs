@@ -180,7 +180,7 @@ impl Storage {
         Ok(Layer::new(&self.access, record))
     }
 
-    /// The layer that a link id of the overlay driver stands for; none if it is not a link id, or unknown.
+    /// The layer that a link id of the overlay driver stands for; `None` if it is not a link id, or unknown.
     pub fn resolve_link(&self, link: &str) -> Result<Option<LayerId>, StoreError> {
         if !links::is_link_id(link) {
             return Ok(None);
@@ -211,7 +211,7 @@ impl Storage {
         Ok(Container::new(&self.access, find::container::find(self.access.containers()?, reference)?))
     }
 
-    /// Finds what `reference` means: `container:` and a container, else an image, or if there is none such the
+    /// Finds what `reference` means: `container:` and a container, else an image, or if there is no such image the
     /// container with this id.
     pub fn target(&self, reference: &str) -> Result<Target, StoreError> {
         if let Some(container) = reference.strip_prefix(find::container::PREFIX) {

@@ -74,7 +74,7 @@ impl Rootfs {
     /// The target of a symbolic link.
     ///
     /// # Errors
-    /// If there is none at the path.
+    /// If there is no symbolic link at the path.
     pub fn read_link(&self, path: impl AsRef<[u8]>) -> Result<&[u8], LookupError> {
         self.tree.read_link(path)
     }

@@ -29,11 +29,11 @@ pub(crate) struct AdditionalLayer {
     /// The digest by which it is kept there: of its table of contents, or of its blob.
     pub(crate) digest: Digest,
     pub(crate) diff: OwnedFd,
-    /// None where the store gives no tar.
+    /// `None` where the store gives no tar.
     pub(crate) blob: Option<OwnedFd>,
 }
 
-/// Finds what an additional layer store has of a layer; none if it is no layer of one.
+/// Finds what an additional layer store has of a layer; `None` if it is not from such a store.
 pub(crate) fn find(store: &Store, layer: &LayerRecord) -> Result<Option<AdditionalLayer>, StoreError> {
     let pointer = format!("overlay/{}/additionallayer", layer.id);
     let mut path = None;
@@ -44,7 +44,7 @@ pub(crate) fn find(store: &Store, layer: &LayerRecord) -> Result<Option<Addition
                 break;
             }
             Err(StoreError::Missing { .. }) => {}
-            // A mapped layer is closed to others than its own root, and is none of these.
+            // A mapped layer is closed to others than its own root, and never comes from such a store.
             Err(error) if error.kind() == ErrorKind::Permission => {}
             Err(error) => return Err(error),
         }

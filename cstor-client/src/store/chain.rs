@@ -51,7 +51,7 @@ pub(crate) enum Members {
 #[derive(Debug)]
 pub(crate) struct ContentsDir {
     pub(crate) at: DirId,
-    /// None where it was refused or the descriptor limit was reached.
+    /// `None` where it was refused or the descriptor limit was reached.
     pub(crate) fd: Option<OwnedFd>,
 }
 
@@ -202,13 +202,13 @@ fn contents_dirs(store: &Store, record: &LayerRecord, of: LayerId) -> Result<Vec
 }
 
 /// Whether a layer is one of composefs: a blob describes it, and `diff` holds its files by digest (overlay.go,
-/// `getComposefsData`). Only root can have such; what is out of reach is none.
+/// `getComposefsData`). Only root can have such layers; one that cannot be inspected counts as not flat.
 fn is_flat(store: &Store, at: DirId) -> bool {
     let blob = format!("overlay/{}/composefs-data/composefs.blob", at.layer);
     store.root(at.root).is_ok_and(|root| root.has(&blob))
 }
 
-/// A part that was opened; none if this process may not, but the helper might.
+/// A part that was opened; `None` if this process may not, but the helper might.
 fn allowed(
     record: &LayerRecord,
     part: LayerPart,

@@ -104,7 +104,7 @@ impl Table {
         self.entries.retain(|key, _| keys.contains(key));
     }
 
-    /// A text; an empty one is as good as none, as for containers/storage.
+    /// A text; an empty one counts as missing, as for containers/storage.
     pub(crate) fn text(&self, key: &str) -> Option<(&'static str, &str, &Entry)> {
         let (key, entry) = self.entries.get_key_value(key)?;
         match &entry.value {

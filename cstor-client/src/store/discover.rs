@@ -30,9 +30,9 @@ pub(super) trait Surroundings {
     fn uid(&self) -> u32;
     /// The home directory of the user database, for when `HOME` is not set.
     fn home_of_record(&self) -> Option<PathBuf>;
-    /// A file's bytes; none if there is no such file.
+    /// A file's bytes; `None` if there is no such file.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
-    /// The names in a directory that are no directories; none if there is no such directory.
+    /// The names in a directory that are not directories; `None` if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
     /// Whether it is a directory of this user that nobody else may write to.
     fn is_own_dir(&self, path: &Path) -> bool;
@@ -46,7 +46,7 @@ pub(super) trait Surroundings {
 pub struct Discovery {
     /// What counts.
     pub settings: Settings,
-    /// By which rules; none where the caller named the root.
+    /// By which rules; `None` where the caller named the root.
     pub rules: Option<Rules>,
     /// Why by those.
     pub why: &'static str,

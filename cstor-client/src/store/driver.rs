@@ -11,7 +11,7 @@ const BEGINNINGS: [&str; 7] =
 /// How many names an error lists.
 const MAX_FOUND: usize = 5;
 
-/// An empty directory is an empty store; one that another driver or somebody else filled is none.
+/// An empty directory is an empty store; one with anything else in it is refused.
 pub(super) fn refuse_other_layouts(root: &Root) -> Result<(), StoreError> {
     if root.has("overlay-layers") || root.has("overlay-images") {
         return Ok(());

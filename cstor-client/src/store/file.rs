@@ -73,7 +73,7 @@ impl Root {
         self.read("overlay/.has-mount-program", MAX).is_ok_and(|said| said.trim_ascii() == b"true")
     }
 
-    /// A JSON file's bytes, none if it is missing or empty: both mean an empty list to containers/storage.
+    /// A JSON file's bytes, `None` if it is missing or empty: both mean an empty list to containers/storage.
     pub(super) fn read_json(&self, path: &str, interrupt: &Interrupt) -> Result<Option<Vec<u8>>, StoreError> {
         match self.read_until(path, MAX_JSON, interrupt) {
             Ok(bytes) if bytes.is_empty() => Ok(None),
@@ -107,7 +107,7 @@ impl Root {
         }
     }
 
-    /// Where a symlink leads to; none if there is none of this name.
+    /// Where a symlink leads to, if there is one of this name.
     pub(super) fn read_link(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match rustix::fs::readlinkat(&self.dir, path, Vec::new()) {
             Ok(target) => Ok(Some(target.into_bytes())),

@@ -21,7 +21,7 @@ pub(crate) struct ImageRecord {
     pub(crate) root: StoreIndex,
     pub(crate) names: Vec<String>,
     pub(crate) digest: Option<Digest>,
-    /// The top layer; none for an image without files.
+    /// The top layer; `None` for an image without files.
     pub(crate) layer: Option<LayerId>,
     /// Copies of the top layer for containers with ids of their own.
     pub(crate) mapped_layers: Vec<LayerId>,

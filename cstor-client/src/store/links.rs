@@ -14,7 +14,7 @@ pub(crate) fn is_link_id(text: &str) -> bool {
     text.len() == LENGTH && text.bytes().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte))
 }
 
-/// The layer that a link stands for; none if there is no such link.
+/// The layer that a link stands for; `None` if there is no such link.
 pub(crate) fn resolve(root: &Root, link: &str) -> Result<Option<LayerId>, StoreError> {
     let Some(target) = root.read_link(&format!("overlay/l/{link}"))? else { return Ok(None) };
     let text = std::str::from_utf8(&target).unwrap_or_default();

@@ -28,7 +28,7 @@ pub(super) struct ReadLock {
     file: OwnedFd,
 }
 
-/// What the last writer left in the lock file: time, counter, pid and random bytes; empty if there was none.
+/// What the last writer left in the lock file: time, counter, pid and random bytes; empty if there was no writer.
 pub(super) type Token = Vec<u8>;
 
 impl ReadLock {
@@ -121,7 +121,7 @@ fn wait_for(file: &OwnedFd, path: PathBuf, interrupt: &Interrupt) -> Result<(), 
     }
 }
 
-/// The process that stands in the way; none if it is gone, or holds an open-file-description lock.
+/// The process that stands in the way; `None` if it is gone, or holds an open-file-description lock.
 fn holder(file: &OwnedFd) -> Option<i32> {
     let mut lock = whole_file(libc::F_RDLCK);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;

@@ -24,9 +24,9 @@ pub(crate) struct Roots {
     layered: Vec<Root>,
     split: bool,
     transient: bool,
-    /// The run root of a transient store; none if it was not used since the machine was started.
+    /// The run root of a transient store; `None` if it was not used since the machine was started.
     run_root: Option<Root>,
-    /// Stores of single layers; those that are not there have none.
+    /// Stores of single layers; those that are not there are left out.
     layer_stores: Vec<Root>,
     /// Directories of podman's that are not read.
     unread: Vec<PathBuf>,

@@ -78,9 +78,9 @@ pub struct Settings {
     pub image_store: Option<Setting<PathBuf>>,
     /// Whether containers are kept in the run root.
     pub transient_store: Setting<bool>,
-    /// The driver; none: whichever podman finds in the root.
+    /// The driver; `None` means whichever podman finds in the root.
     pub driver: Option<Setting<String>>,
-    /// Drivers to choose from where none is set.
+    /// Drivers to choose from where no driver is set.
     pub driver_priority: Option<Setting<Vec<String>>>,
     /// Additional image stores, for reading only.
     pub additional_image_stores: Setting<Vec<PathBuf>>,

@@ -98,7 +98,7 @@ impl Discovery {
             let (root, chosen) = (other.root.value.clone(), self.settings.root.value.clone());
             warnings.push(Warning::OtherRules { rules, root, chosen });
         }
-        // Whoever names the root to podman too overrides the database.
+        // A root that is named to podman as well overrides the database.
         let asked = self.rules.is_some();
         let mut driver = self.settings.driver.as_ref().map(|driver| driver.value.clone());
         match database {

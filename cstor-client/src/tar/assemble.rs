@@ -34,7 +34,7 @@ pub(crate) struct Assembler {
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 pub(crate) struct AssembleError {
-    /// The name in the tar-split entry; none where the entry has not come yet.
+    /// The name in the tar-split entry; `None` where the entry has not come yet.
     pub(crate) name: Option<Vec<u8>>,
     pub(crate) source: HeaderError,
 }
@@ -136,7 +136,7 @@ pub(super) struct Extensions {
 }
 
 impl Extensions {
-    /// How long the contents of a header may be that extends the next one; none if it is no such header.
+    /// How long the contents of a header may be that extends the next one; `None` if it is not such a header.
     pub(super) fn limit(typeflag: u8) -> Option<u64> {
         match typeflag {
             b'x' => Some(MAX_PAX),

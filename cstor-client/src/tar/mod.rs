@@ -33,7 +33,7 @@ pub(crate) const MAX_HEADERS: usize = 32 << 20;
 pub struct Entry {
     /// The bytes up to the contents: padding of the member before, PAX and GNU extension blocks, header.
     pub raw: Vec<u8>,
-    /// None for the end of the archive.
+    /// `None` for the end of the archive.
     pub member: Option<Member>,
 }
 
@@ -42,7 +42,7 @@ pub struct Entry {
 pub struct Member {
     /// The parsed header.
     pub header: Header,
-    /// The contents that follow; none where there are none.
+    /// The contents that follow, if any.
     pub content: Option<Content>,
     /// Whether the tar has the contents in a form without holes, which the tar-split does not keep:
     /// `content` is about the file as it was unpacked.

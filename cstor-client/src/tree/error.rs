@@ -33,14 +33,14 @@ pub enum MergeProblem {
     /// Too many members.
     #[error("more than {0} files and directories")]
     TooMany(usize),
-    /// The root of the layer is no directory.
+    /// The root of the layer is not a directory.
     #[error("the root of a layer must be a directory")]
     RootKind,
     /// The same name twice in one layer.
     #[error("the layer has this name twice")]
     Duplicate,
     /// A directory of its path is something else in the same layer.
-    #[error("it lies below something that is no directory")]
+    #[error("it lies below something that is not a directory")]
     BelowNonDirectory,
     /// A symlink of its path leads nowhere.
     #[error("it lies below a symbolic link that leads nowhere")]

@@ -78,7 +78,7 @@ impl FinalTree {
         self.id_at(path).map(|id| self.inode(id))
     }
 
-    /// The names in the directory at a path; none for anything else.
+    /// The names in the directory at a path; `None` for anything else.
     pub(crate) fn names(&self, path: &[u8]) -> impl Iterator<Item = &[u8]> {
         self.id_at(path).into_iter().flat_map(|id| self.children(id)).map(|(name, _)| name)
     }
@@ -98,7 +98,7 @@ impl FinalTree {
         }
     }
 
-    /// The names in a directory, in the order of their bytes; none for anything else.
+    /// The names in a directory, in the order of their bytes; `None` for anything else.
     pub(crate) fn children(&self, id: InodeId) -> impl Iterator<Item = (&[u8], InodeId)> {
         let children = match &self.inode(id).kind {
             InodeKind::Dir(dir) => Some(dir.children.iter()),

@@ -24,7 +24,7 @@ impl InodeId {
 #[derive(Debug)]
 pub struct Inode {
     pub(super) layer: u16,
-    /// How many names it has; a root has none.
+    /// How many names it has; a root has no name.
     pub(super) names: u32,
     pub(super) meta: Meta,
     pub(super) kind: InodeKind,
@@ -40,7 +40,7 @@ pub enum InodeKind {
     File {
         /// In bytes.
         size: u64,
-        /// CRC-64/GO-ISO of its contents; none for empty ones.
+        /// CRC-64/GO-ISO of its contents; `None` for empty ones.
         crc: Option<u64>,
         /// SHA-256 of its contents, where the layer's description has it.
         digest: Option<Digest>,
@@ -165,7 +165,7 @@ impl Inode {
         Inode::new(layer, Meta::implied(), InodeKind::Dir(dir))
     }
 
-    /// How many names it has in the tree; none for the root.
+    /// How many names it has in the tree; `None` for the root.
     pub fn names(&self) -> u32 {
         self.names
     }

@@ -82,7 +82,7 @@ fn the_first_message_must_be_a_hello_with_roots() {
         ("a root that did not come", HELLO, &[], &[6, 2]),
         ("one root too many", HELLO, &[root.as_fd(), root.as_fd()], &[6, 2]),
         ("seventeen roots", b"\x00CSTR\x01\x01\x11", &many, &[6, 0]),
-        ("a root that is no directory", HELLO, &[file.as_fd()], &[6, 2]),
+        ("a root that is not a directory", HELLO, &[file.as_fd()], &[6, 2]),
     ];
     for (what, frame, fds, answer) in table {
         let mut helper = helper();

@@ -234,7 +234,7 @@ fn only_regular_files_are_replaced_by_an_archive() {
             let to = format!("{form}:{}", scratch.path().join("out").display());
             let ended = run(&mut root_tour(lab, &["image", "copy", "localhost/other", &to]));
             assert_eq!(ended.code(), 10, "{make}: {form}: {}", ended.stderr);
-            assert!(ended.stderr.contains("no regular file"), "{make}: {form}: {}", ended.stderr);
+            assert!(ended.stderr.contains("not a regular file"), "{make}: {form}: {}", ended.stderr);
             assert_same(&before, &tree::list(scratch.path()).unwrap(), Sight::ALL, make);
         }
     }

@@ -365,10 +365,10 @@ fn trouble_is_one_line_and_exit_code_2() {
     must(Command::new("gzip").arg("-k").arg(&a));
     let gzip = a.with_extension("tar.gz");
     let table: [(&Path, &str); 7] = [
-        (&at("header.tar"), "is no tar"),
+        (&at("header.tar"), "is not a tar"),
         (&at("contents.tar"), "ends within a member, at byte 1000: get all of it"),
         (&at("second.tar"), "ends within a member, at byte 2248"),
-        (&at("text.tar"), "is no tar, at byte 0: name a tar"),
+        (&at("text.tar"), "is not a tar, at byte 0: name a tar"),
         (&gzip, "is compressed with gzip, at byte 0: decompress it first"),
         (&at("nowhere"), "cannot be opened: No such file"),
         (top.path(), "cannot be read: Is a directory"),

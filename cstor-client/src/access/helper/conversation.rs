@@ -1,7 +1,7 @@
 //! One conversation with one helper: messages out and in, each wait bounded, and the end.
 //!
 //! Every answer is bounded in time and size, and end of file before `Bye` is an error. What may be said when is in
-//! `helper_process.rs`; what came back is checked in `proxied.rs`.
+//! `process.rs`; what came back is checked in `received.rs`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -24,9 +24,9 @@ const MOST_DESCRIPTORS: usize = 253;
 /// The client's end.
 #[derive(Debug)]
 pub(in crate::access) struct Conversation {
-    /// None once it is over.
+    /// `None` once it is over.
     channel: Option<Channel>,
-    /// None for a peer that runs in this process, in tests.
+    /// `None` for a peer that runs in this process, in tests.
     started: Option<Started>,
     way: Way,
     since: Instant,

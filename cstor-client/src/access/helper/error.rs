@@ -1,4 +1,4 @@
-//! What can go wrong with the helper. A file that is refused is none of it.
+//! What can go wrong with the helper. A refused file is not an error; see `Refusal`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub enum SourceError {
         /// The executable that looked.
         beside: PathBuf,
     },
-    /// There is none where `CSTOR_HELPER` says.
+    /// There is no helper where `CSTOR_HELPER` says.
     #[error("{}: no helper here, though CSTOR_HELPER says so", shown(path))]
     NamedHelper {
         /// Its value.
@@ -134,7 +134,7 @@ pub enum SourceError {
     Unmappable {
         /// Which.
         program: &'static str,
-        /// None if it did not end.
+        /// `None` if it did not end.
         status: Option<ExitStatus>,
         /// What it printed.
         stderr: Vec<u8>,
@@ -222,7 +222,7 @@ pub enum BadDescriptor {
 impl std::fmt::Display for BadDescriptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            BadDescriptor::NotRegular => "no regular file",
+            BadDescriptor::NotRegular => "not a regular file",
             BadDescriptor::NotReadOnly => "not open for reading alone",
             BadDescriptor::NotAsAsked => "no directory, or more than a sight of a file",
             BadDescriptor::OtherDevice => "on another file system than the layer",

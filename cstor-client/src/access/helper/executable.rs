@@ -81,7 +81,7 @@ impl Executable {
     }
 }
 
-/// Ignored where the rights of this process are not those of whoever set the variable.
+/// Ignored where this process may have more rights than the user who set the variable.
 fn named_by_user() -> Option<PathBuf> {
     let same_rights = getuid() == geteuid() && getgid() == getegid();
     let named = env::var_os("CSTOR_HELPER").filter(|path| same_rights && !path.is_empty()).map(PathBuf::from);

@@ -1,7 +1,7 @@
 //! How the helper gets into the user namespace.
 //!
 //! The only place where a process is started, an image proxy too. Which executable it is, is decided in `executable.rs`; how it is spoken
-//! to, in `helper_process.rs`.
+//! to, in `process.rs`.
 #![allow(clippy::disallowed_methods, reason = "this is the place where programs are started")]
 
 use std::io::{ErrorKind, Read};
@@ -222,7 +222,7 @@ fn write_map(
     }
 }
 
-/// None if it does not end.
+/// `None` if it does not end.
 fn await_exit(child: &mut Child, interrupt: &Interrupt) -> Result<Option<ExitStatus>, Interrupted> {
     let deadline = Instant::now() + STEP_PATIENCE;
     while Instant::now() < deadline {

@@ -16,7 +16,7 @@ pub enum HelperPolicy {
 /// What carries the helper into the user namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Launcher {
-    /// None for root; else `podman unshare`, and our own way where podman is missing, does not answer in time, or
+    /// `None` for root; else `podman unshare`, and our own way where podman is missing, does not answer in time, or
     /// gives the helper no capability.
     #[default]
     Auto,

@@ -1,7 +1,7 @@
 //! The one helper of a store: when it is started, by which launcher, and what it is asked.
 //!
 //! How messages travel is in `conversation.rs`; the client trusts the helper with opening and with nothing else, and
-//! what came back is checked in `proxied.rs`.
+//! what came back is checked in `received.rs`.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::slice;
@@ -36,7 +36,7 @@ enum Slot {
     #[default]
     NotStarted,
     Running(Box<HelperProcess>),
-    /// It did not become ready; whoever needs it first is told why.
+    /// It did not become ready; the first operation that needs it is told why.
     Failed(SourceError),
     /// It was not needed in time, and is not started any more.
     TooLate,

@@ -62,7 +62,7 @@ impl Started {
         Ok(started)
     }
 
-    /// What to watch for output; none once it is closed.
+    /// What to watch for output; `None` once it is closed.
     pub(crate) fn stderr(&self) -> Option<BorrowedFd<'_>> {
         self.stderr.as_ref().map(AsFd::as_fd)
     }

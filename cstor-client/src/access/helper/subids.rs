@@ -47,7 +47,7 @@ impl fmt::Display for Range {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) uid: u32,
-    /// None for a uid without an entry in the user database.
+    /// `None` for a uid without an entry in the user database.
     pub(crate) name: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The ranges of whoever runs this process; none is an empty list.
+/// The ranges of the user of this process; an empty list if there are no ranges.
 pub(crate) fn own(ids: Ids) -> Result<Vec<Range>, SourceError> {
     let file = ids.file();
     let text = match read_small(Path::new(file)) {
@@ -90,7 +90,7 @@ fn parse(text: &[u8], owner: &Owner) -> Result<Vec<Range>, usize> {
         }
         let mut id = || -> Option<u32> { std::str::from_utf8(fields.next()?).ok()?.trim().parse().ok() };
         let range = id().zip(id()).map(|(first, count)| Range { first, count });
-        // The last number is no id: it stands for "none" in chown(2) and setresuid(2).
+        // The last number is not an id: it stands for "no id" in chown(2) and setresuid(2).
         let sensible = |range: &Range| range.count > 0 && range.first.checked_add(range.count).is_some();
         let range = range.filter(sensible).filter(|_| fields.next().is_none()).ok_or(number + 1)?;
         // The kernel takes no map in which an id occurs twice.

@@ -64,7 +64,7 @@ fn ask(helper: &mut HelperProcess, count: usize, mut batch: usize, device: u64) 
     ask_in_batches(helper, LayerHandle(0), &names(count), &mut batch, device)
 }
 
-/// The number that was asked for in the next request, or none when the client is gone.
+/// The number that was asked for in the next request, or `None` when the client is gone.
 fn asked(channel: &mut Channel) -> Option<usize> {
     match channel.receive::<Request>(0) {
         Ok((Request::Open { names, .. }, _)) => Some(names.len()),

@@ -31,7 +31,7 @@ const FLAG: &str = "--as-owner";
 pub(crate) enum AsOwnerError {
     #[error("{}: belongs to uid {owner}, and only root can become another user", Escaped(path.as_os_str().as_encoded_bytes()))]
     NotRoot { path: PathBuf, owner: u32 },
-    #[error("{}: is no directory, and --as-owner follows no symbolic link", Escaped(path.as_os_str().as_encoded_bytes()))]
+    #[error("{}: is not a directory, and --as-owner follows no symbolic link", Escaped(path.as_os_str().as_encoded_bytes()))]
     NoDirectory { path: PathBuf },
     #[error("{}: leads through a symbolic link to a store of root", Escaped(path.as_os_str().as_encoded_bytes()))]
     Linked { path: PathBuf },
@@ -121,7 +121,7 @@ fn environment(user: &User) -> Vec<(&'static str, OsString)> {
     environment
 }
 
-/// The command line without the flag, which is none after `--`.
+/// The command line without the flag, which is an ordinary argument after `--`.
 fn arguments() -> (OsString, Vec<OsString>) {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| "cstor".into());

@@ -145,7 +145,7 @@ impl Failure {
 /// Prints a failure and gives its exit code. `images` are those that have its layer.
 pub(crate) fn report(failure: &Failure, images: &[String]) -> ExitCode {
     let (code, line) = match failure {
-        // Whoever reads the output has seen enough.
+        // The reader of the output has seen enough.
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Failure::Output(error) => {
             (1, format!("standard output: cannot be written: {error}: {}", advice::destination(error)))

@@ -39,7 +39,7 @@ impl<'a, R: Read> Side<'a, R> {
         Ok(self.hole.max((self.end - self.begin) as u64))
     }
 
-    /// The next bytes; none in a hole.
+    /// The next bytes; `None` in a hole.
     fn data(&self, length: u64) -> Option<&[u8]> {
         if self.hole > 0 { None } else { self.buffer.get(self.begin..self.begin + length as usize) }
     }

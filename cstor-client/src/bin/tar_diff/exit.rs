@@ -30,7 +30,7 @@ impl From<io::Error> for Trouble {
 /// Prints trouble and gives its exit code.
 pub(crate) fn report(trouble: &Trouble) -> ExitCode {
     let line = match trouble {
-        // Whoever reads the output has seen enough.
+        // The reader of the output has seen enough.
         Trouble::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Trouble::Output(error) => format!("standard output: cannot be written: {error}: write it elsewhere"),
         Trouble::Signal(error) => format!("signals: cannot be caught: {error}: report this"),

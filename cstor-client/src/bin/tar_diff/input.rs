@@ -56,7 +56,7 @@ impl Input {
         Trouble::Archive { name: self.name.clone(), error }
     }
 
-    /// Where two ranges differ first, counted from their beginnings; none if they do not, or cannot be read again.
+    /// Where two ranges differ first, counted from their beginnings; `None` if they do not, or cannot be read again.
     pub(crate) fn first_difference(&self, range: Range, other: &Input, other_range: Range) -> Option<u64> {
         let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
         let (mut done, common) = (0, range.length.min(other_range.length));

@@ -13,7 +13,7 @@ pub(crate) struct Meaning {
     pub(crate) size: u64,
 }
 
-/// A field with different values; none where one side has not got it.
+/// A field with different values; `None` where one side has not got it.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) field: String,

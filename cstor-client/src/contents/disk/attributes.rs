@@ -48,7 +48,7 @@ fn link(seen: &OwnedFd) -> String {
 }
 
 /// A file capability as a tar has it: of version 2, which does not name the namespace. On disk in a rootless store it
-/// is of version 3 and names its root (linux/capability.h, `vfs_ns_cap_data`); none if that is another's.
+/// is of version 3 and names its root (linux/capability.h, `vfs_ns_cap_data`); `None` if that is another's.
 pub(super) fn portable_capability(value: &[u8], is_root: impl Fn(u32) -> bool) -> Option<Vec<u8>> {
     const REVISION: u32 = 0xff00_0000;
     const VERSION_2: u32 = 0x0200_0000;

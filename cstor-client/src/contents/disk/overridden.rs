@@ -20,7 +20,7 @@ pub(super) struct Overridden {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mode: u32,
-    /// None where it is what it looks like.
+    /// `None` where it is what it looks like.
     pub(super) kind: Option<StoodFor>,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Owners {
 
 #[derive(Debug)]
 struct Maps {
-    /// None where this process sees the ids of the namespace.
+    /// `None` where this process sees the ids of the namespace.
     namespace: Option<Vec<IdMap>>,
     /// Empty where the container has all ids of the namespace.
     container: Vec<IdMap>,

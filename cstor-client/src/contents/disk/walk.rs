@@ -237,7 +237,7 @@ impl Walk<'_> {
         Ok(is_dir)
     }
 
-    /// What a file is in a tar; none for a socket, which is nothing there.
+    /// What a file is in a tar; `None` for a socket, which is nothing there.
     fn kind(
         &mut self,
         path: &[u8],
@@ -268,7 +268,7 @@ impl Walk<'_> {
         }))
     }
 
-    /// The name under which a file was met before; none the first time.
+    /// The name under which a file was met before; `None` the first time.
     fn first_name(&mut self, path: &[u8], stat: &Stat) -> Result<Option<Vec<u8>>, ImageError> {
         if stat.st_nlink < 2 {
             return Ok(None);

@@ -12,7 +12,7 @@ use crate::jsonrpc::error::RpcError;
 use crate::splitfd::{Decompressor, MEDIA_TYPE_ZSTD};
 use crate::splitfd::{MEDIA_TYPE, SplitFdError, reconstruct};
 
-/// A stream and its files. Hold the digest of its tar against the layer's diff id: nothing else says that it is whole.
+/// A stream and its files. Check the digest of its tar against the layer's diff id: nothing else says that it is whole.
 #[derive(Debug)]
 pub struct SplitLayer {
     stream: File,
@@ -31,7 +31,7 @@ enum Form {
 }
 
 impl SplitLayer {
-    /// Of an answer that announces a stream of `size` bytes, or of none if that is 0.
+    /// Of an answer that announces a stream of `size` bytes,or of no stream if that is 0.
     pub(super) fn of_stream(media_type: &str, size: u64, files: Vec<OwnedFd>) -> Result<SplitLayer, RpcError> {
         let form = match media_type {
             MEDIA_TYPE => Form::Plain,

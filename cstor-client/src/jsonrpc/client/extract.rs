@@ -146,7 +146,7 @@ enum Phase {
 }
 
 impl Headers<'_> {
-    /// The next chunk; none at the end.
+    /// The next chunk; `None` at the end.
     fn advance(&mut self) -> io::Result<()> {
         let mut link = self.link.borrow_mut();
         if self.phase == Phase::New {

@@ -33,7 +33,7 @@ impl<'c> LayerStream<'c> {
         LayerStream { client, progress }
     }
 
-    /// Writes the tar of the layer. What was written before an error is no tar.
+    /// Writes the tar of the layer. What was written before an error is not a tar.
     pub fn rebuild(self, out: impl Write) -> Result<Rebuilt, RpcError> {
         let mut out = Hashed::new(out);
         let mut parts = Parts { stream: self, files: 0, ended: false, announced: None, error: None };
@@ -100,7 +100,7 @@ impl Chunks for &mut Parts<'_> {
 }
 
 impl Parts<'_> {
-    /// Keeps an error that is none of the stream, and gives one that ends the reading of it.
+    /// Keeps an error that is not the stream's, and gives one that ends the reading of it.
     fn fail(&mut self, error: RpcError) -> SplitFdError {
         let stands_for = SplitFdError::Read(io::Error::other(error.to_string()));
         self.error = Some(error);

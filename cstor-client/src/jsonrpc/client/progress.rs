@@ -112,7 +112,7 @@ impl Progress {
         Ok(Part::File { file, fd })
     }
 
-    /// Holds what came against what was announced, and takes the answer.
+    /// Checks what came against what was announced, and takes the answer.
     fn end(&mut self, client: &mut Client, end: &End) -> Result<Part, RpcError> {
         let Progress { size, files, wanted_digest, .. } = *self;
         if wanted_digest.is_some_and(|wanted| end.checksum.is_some_and(|found| found != wanted)) {

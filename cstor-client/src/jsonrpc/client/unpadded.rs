@@ -49,7 +49,7 @@ impl<R: Read> Unpadded<R> {
                 *ended = true;
                 literal(ready, &END);
             }
-            // Whether the file has the size of the contents is for whoever reads it.
+            // Whether the file has the size of the contents is for its reader to check.
             Some(Piece::External(number)) if member.left > 0 => {
                 ready.extend(i64::from(number).to_le_bytes());
                 member.contents_came(ready);
@@ -91,7 +91,7 @@ impl Member {
         Ok(())
     }
 
-    /// The length of the headers and of the contents behind them; none if there must be more headers.
+    /// The length of the headers and of the contents behind them; `None` if there must be more headers.
     fn parse(&mut self) -> Result<Option<(usize, u64)>, SplitFdError> {
         let mut archive = Archive::of_tar(self.headers.as_slice());
         match archive.next_entry() {

@@ -96,7 +96,7 @@ pub fn parse_reply(packet: &[u8]) -> Option<(bool, u32)> {
 /// The client's end.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    /// None once it is over.
+    /// `None` once it is over.
     channel: Option<Channel>,
     started: Started,
     program: String,
@@ -195,7 +195,7 @@ impl Conversation {
         Ok((reply, fds))
     }
 
-    /// Leaves the answer to a request to whoever asks next.
+    /// Leaves the answer to a request to the next call.
     pub(super) fn leave_unread(&mut self) {
         self.unread = self.unread.saturating_add(1);
     }

@@ -59,7 +59,7 @@ pub enum ProxyV1Error {
     Ended {
         /// The program.
         program: String,
-        /// None if it had to be killed.
+        /// `None` if it had to be killed.
         status: Option<ExitStatus>,
         /// What it printed.
         stderr: Vec<u8>,
@@ -98,7 +98,7 @@ pub enum ProxyV1Error {
         /// What was asked.
         method: &'static str,
     },
-    /// An answer that is none.
+    /// A malformed answer.
     #[error("{}: its answer to {method} is not to be understood", shown(program))]
     Reply {
         /// The program.
@@ -164,7 +164,7 @@ pub enum ProxyV1Error {
         /// In bytes.
         limit: usize,
     },
-    /// A manifest or configuration that is none.
+    /// A malformed manifest or configuration.
     #[error("{}: the {what} is not to be understood", shown(reference))]
     Document {
         /// The image.
@@ -192,7 +192,7 @@ pub enum ProxyV1Error {
         /// As the configuration says.
         config: usize,
     },
-    /// A layer that is no tar, or an encrypted one.
+    /// A layer that is not a tar, or an encrypted one.
     #[error("layer {blob}: is of the type \"{}\"", Escaped(media_type.as_bytes()))]
     MediaType {
         /// Its blob.

@@ -1,4 +1,4 @@
-//! A layer that comes as a blob: decompressed, held against its diff id, and taken apart into its members.
+//! A layer that comes as a blob: decompressed, checked against its diff id, and taken apart into its members.
 
 use std::io;
 

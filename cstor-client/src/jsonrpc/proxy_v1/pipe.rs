@@ -19,7 +19,7 @@ use crate::base::hashed::Hashed;
 #[derive(Debug)]
 pub struct Pipe<'c> {
     conversation: &'c mut Conversation,
-    /// None at the end, and after an error.
+    /// `None` at the end, and after an error.
     fd: Option<OwnedFd>,
     method: &'static str,
 }

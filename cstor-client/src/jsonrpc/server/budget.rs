@@ -32,7 +32,7 @@ impl Budget {
         Budget { free: AtomicUsize::new(whole), whole }
     }
 
-    /// Takes so many; none if there are not as many left.
+    /// Takes that many, or `None` if fewer are left.
     pub(super) fn take(&self, size: usize) -> Option<Share<'_>> {
         let taken = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(size)).is_ok();
         taken.then(|| Share { budget: self, size })

@@ -139,7 +139,7 @@ impl Failure {
         Failure { code, message: with_causes(error), data: Some(data) }
     }
 
-    /// What a peer that breaks the protocol is told; none where there is nobody to tell.
+    /// What a peer that breaks the protocol is told; `None` where there is nobody to tell.
     pub(super) fn of_wire(error: &WireError) -> Option<Failure> {
         let code = match error {
             WireError::NotJson(_) | WireError::NoObject { .. } | WireError::TooDeep { .. } => PARSE_ERROR,

@@ -33,7 +33,7 @@ pub(super) use failure::kind;
 use peer::Peer;
 use session::Session;
 
-/// The longest request. None has more than a few names in it.
+/// The longest request. No request has more than a few names in it.
 const MAX_REQUEST: usize = 1 << 20;
 /// No request comes with descriptors.
 const LIMITS: Limits = Limits { message: MAX_REQUEST, files: 0 };
@@ -165,7 +165,7 @@ impl Server {
         Connection::new(socket, LIMITS, self.patience, self.interrupt.clone())
     }
 
-    /// The next connection of this user; none when interrupted.
+    /// The next connection of this user; `None` when interrupted.
     fn accept(&self, listener: &impl AsFd) -> Result<Option<(OwnedFd, Peer)>, WireError> {
         let failed = |errno: Errno| WireError::Socket(errno.into());
         // Where others accept at the same socket, one of them may be faster.

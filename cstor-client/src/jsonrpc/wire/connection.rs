@@ -1,6 +1,6 @@
 //! One end of a connection: messages in and out, with descriptors, and every wait with an end.
 //!
-//! The socket is never made non-blocking, since whoever inherited it may share it: each call says that it will not wait,
+//! The socket is never made non-blocking, since other processes may share it: each call says that it will not wait,
 //! and waiting is done by poll(2), in slices in which an interrupt is noticed.
 
 use std::collections::VecDeque;
@@ -86,7 +86,7 @@ impl Connection {
         self.interrupt = interrupt;
     }
 
-    /// Waits for the next request; none if the peer has closed the connection between two of them.
+    /// Waits for the next request; `None` if the peer has closed the connection between two of them.
     pub(in crate::jsonrpc) fn receive(&mut self) -> Result<Option<Message>, WireError> {
         self.receive_within(self.patience.idle)
     }

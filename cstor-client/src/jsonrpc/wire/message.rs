@@ -140,12 +140,12 @@ impl Message {
         self.head.jsonrpc.as_deref() == Some("2.0")
     }
 
-    /// What is to be done; none for an answer.
+    /// What is to be done; `None` for an answer.
     pub(in crate::jsonrpc) fn method(&self) -> Option<&str> {
         self.head.method.as_deref()
     }
 
-    /// None for a notification.
+    /// `None` for a notification.
     pub(in crate::jsonrpc) fn id(&self) -> Option<&Id> {
         self.head.id.as_ref()
     }

@@ -44,7 +44,7 @@ impl<R: Read> Reader<R> {
         Reader { stream, directories, kind: METADATA, left: 0, start: 0, buffer: Vec::new() }
     }
 
-    /// The next piece; none at the end. After an error there is nothing more to read.
+    /// The next piece; `None` at the end. After an error there is nothing more to read.
     #[allow(clippy::should_implement_trait, reason = "a piece borrows from the reader, which an iterator cannot lend")]
     pub fn next(&mut self) -> Result<Option<Piece<'_>>, SplitFdError> {
         while self.left == 0 {

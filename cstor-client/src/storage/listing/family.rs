@@ -18,7 +18,7 @@ use crate::tar::Time;
 /// The images by what they stand on.
 pub(super) struct Family<'a> {
     images: &'a [Listed],
-    /// By top layer, and by the layer below that; none: images without layers.
+    /// By top layer, and by the layer below that; `None` holds images without layers.
     near: HashMap<Option<LayerId>, Vec<usize>>,
     configs: RefCell<HashMap<usize, Option<Rc<Ancestry>>>>,
 }
@@ -55,7 +55,7 @@ impl<'a> Family<'a> {
             && parent.history.iter().zip(&child.history).all(|(one, other)| same_step(one, other))
     }
 
-    /// None where there is no configuration, or it is damaged: then nothing is known.
+    /// `None` where there is no configuration, or it is damaged: then nothing is known.
     fn ancestry(&self, place: usize) -> Option<Rc<Ancestry>> {
         if let Some(known) = self.configs.borrow().get(&place) {
             return known.clone();

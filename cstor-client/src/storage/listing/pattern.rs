@@ -1,5 +1,5 @@
 //! The patterns of `reference` and `label` filters, matched as Go's `path.Match` does (path/match.go), and the forms
-//! of a name that a pattern is held against.
+//! of a name that a pattern is matched with.
 
 /// Whether all of `text` matches: `*` is any run without a slash, `?` any character but a slash, `[a-c]` and `[^a]`
 /// classes, `\` takes the next character as it is. A malformed pattern matches nothing.

@@ -78,7 +78,7 @@ pub enum StoreError {
         limit: usize,
     },
     /// The store was made with another driver.
-    #[error("{}: no overlay store, but one of the {} driver", path.display(), Escaped(driver.as_bytes()))]
+    #[error("{}: a {} store; cstor reads overlay stores only", path.display(), Escaped(driver.as_bytes()))]
     Driver {
         /// The root.
         path: PathBuf,
@@ -137,14 +137,14 @@ pub enum StoreError {
         /// Where.
         source: serde_json::Error,
     },
-    /// An id in a JSON file is none.
-    #[error("{}: \"{}\" is no id", path.display(), Escaped(id.as_bytes()))]
+    /// A malformed id in a JSON file.
+    #[error("{}: \"{}\" is not a valid id", path.display(), Escaped(id.as_bytes()))]
     Id {
         /// The file.
         path: PathBuf,
         /// What stands there.
         id: String,
-        /// Why it is none.
+        /// Why it is malformed.
         source: InvalidId,
     },
     /// A writer holds a lock.
@@ -214,7 +214,7 @@ pub enum StoreError {
     LayerMissing {
         /// The layer.
         layer: LayerId,
-        /// Its child; none for the image itself.
+        /// Its child; `None` for the image itself.
         child: Option<LayerId>,
     },
     /// A layer is its own ancestor.
@@ -312,13 +312,13 @@ pub enum StoreError {
         key: String,
     },
     /// A manifest or configuration names no valid digest.
-    #[error("image {image:.12}: \"{}\" in its manifest or configuration is no digest", Escaped(text.as_bytes()))]
+    #[error("image {image:.12}: \"{}\" in its manifest or configuration is not a valid digest", Escaped(text.as_bytes()))]
     BadDigest {
         /// The image.
         image: ImageId,
         /// What stands there.
         text: String,
-        /// Why it is none.
+        /// Why it is malformed.
         source: InvalidDigest,
     },
     /// Something is to be written where a store is.

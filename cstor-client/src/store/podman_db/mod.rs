@@ -19,7 +19,7 @@ use crate::base::ambient;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Database {
-    /// There is none.
+    /// There is no database.
     None,
     /// The old database, of podman up to 5, whose format is not read here.
     Bolt {

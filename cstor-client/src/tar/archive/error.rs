@@ -25,7 +25,7 @@ pub enum ArchiveProblem {
     #[error("ends within a member")]
     Truncated,
     /// It does not begin with a header.
-    #[error("is no tar")]
+    #[error("is not a tar")]
     NotTar,
     /// It is compressed.
     #[error("is compressed with {0}")]

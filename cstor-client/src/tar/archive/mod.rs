@@ -64,7 +64,7 @@ pub struct Placed {
     pub offset: u64,
     /// How many bytes of it pad the member before.
     pub padding: usize,
-    /// The type in the header. A member of a type that is none of a file system is a [`Kind::File`] with the
+    /// The type in the header. A member of a type that file systems do not have is a [`Kind::File`] with the
     /// contents that its size says; 0 for the end of the archive.
     pub typeflag: u8,
     /// How many bytes of contents follow `entry.raw` in the archive; less than their size if they are sparse.
@@ -138,7 +138,7 @@ impl<R: Read> Archive<R> {
         }
     }
 
-    /// The next piece of the current entry's contents, at most as much as the buffer holds; none at their end.
+    /// The next piece of the current entry's contents, at most as much as the buffer holds; `None` at their end.
     pub fn read_content(&mut self, buffer: &mut [u8]) -> Result<Option<Piece>, ArchiveError> {
         if self.ended {
             let length = self.read(buffer)?;

@@ -169,7 +169,7 @@ fn an_archive_may_end_early_between_members_only() {
             2136.. => assert_eq!(found.unwrap().len(), 2, "{length}"),
             _ => {
                 let error = found.unwrap_err();
-                let wanted = if length < BLOCK { "is no tar" } else { "ends within a member" };
+                let wanted = if length < BLOCK { "is not a tar" } else { "ends within a member" };
                 assert_eq!(error.problem.to_string(), wanted, "{length}");
             }
         }
@@ -211,7 +211,7 @@ fn damage_is_an_error() {
         [member("@PaxHeader", b'x', &records(&pairs)), member("s", b'0', text), END.to_vec()].concat()
     };
     let table: &[(Vec<u8>, &str)] = &[
-        (not_a_header.to_vec(), "is no tar"),
+        (not_a_header.to_vec(), "is not a tar"),
         ([b"\x1f\x8b".to_vec(), vec![0; 600]].concat(), "is compressed with gzip"),
         ([member("a", b'0', b""), not_a_header.to_vec()].concat(), "a member cannot be understood: "),
         (block("L", b'L', 1 << 40, |_| ()), "a member cannot be understood: an extension header"),

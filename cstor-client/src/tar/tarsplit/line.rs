@@ -23,7 +23,7 @@ pub(crate) enum Line {
         name: Vec<u8>,
         /// In bytes.
         size: u64,
-        /// CRC-64/GO-ISO of the contents; none for empty ones.
+        /// CRC-64/GO-ISO of the contents; `None` for empty ones.
         crc: Option<u64>,
     },
 }
@@ -45,7 +45,7 @@ pub enum LineError {
         /// What it must say.
         wanted: u64,
     },
-    /// Base64 that is none.
+    /// Invalid base64.
     #[error("invalid base64")]
     Base64(#[source] base64::DecodeError),
     /// A checksum that has not eight bytes.

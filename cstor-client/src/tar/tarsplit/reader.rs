@@ -49,7 +49,7 @@ impl<R: Read> TarSplitReader<R> {
         TarSplitReader { gzip: BufReader::with_capacity(BUFFER, gzip), line: Vec::new(), position: 0 }
     }
 
-    /// The next line; none at the end.
+    /// The next line; `None` at the end.
     pub(crate) fn next_line(&mut self) -> Result<Option<Line>, TarSplitError> {
         let number = self.position;
         self.line.clear();

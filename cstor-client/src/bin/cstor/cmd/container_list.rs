@@ -24,7 +24,7 @@ struct Row {
     image_name: Option<String>,
     layer: String,
     created: Option<String>,
-    /// "unknown" where podman's database does not tell; none for what is not podman's.
+    /// "unknown" where podman's database does not tell; `None` for what is not podman's.
     state: Option<String>,
     exit_code: Option<i32>,
     pod: Option<String>,

@@ -79,7 +79,7 @@ fn enter_sandbox(reach: &Reach<'_>, devices: bool) -> io::Result<()> {
 }
 
 fn print_summary(what: &str, dir: &Path, report: &Report) {
-    // The result is complete, whoever reads this.
+    // The result is complete whether this can be written or not.
     let _ = writeln!(io::stderr(), "{}", summary(what, dir, report));
 }
 

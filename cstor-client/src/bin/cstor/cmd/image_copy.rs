@@ -36,7 +36,7 @@ pub(crate) fn run(store: &Store, args: &CopyImage) -> Result<(), Failure> {
         keep_stores_from(args.destination.path(), Some(&storage))?;
         copier.copy(&image, &args.destination)?
     };
-    // The copy is complete, whoever reads this.
+    // The copy is complete whether this can be written or not.
     let _ = summarize(args, &image, &report, &mut io::stderr());
     Ok(())
 }

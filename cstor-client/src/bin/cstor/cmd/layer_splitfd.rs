@@ -36,7 +36,7 @@ pub(crate) fn run(store: &Store, args: &SplitFd) -> Result<(), Failure> {
     write(&layer, args, BufWriter::new(stream.writer()), &mut lines).map_err(|error| explain(&stream, error.into()))?;
     lines.flush().map_err(|error| explain(&list, unwritten(error).into()))?;
     drop(lines);
-    // Whoever waits for the stream finds the list beside it.
+    // A program that waits for the stream finds the list beside it.
     Ok(publish_all([list, stream])?)
 }
 

@@ -31,7 +31,7 @@ use crate::exit::Failure;
 use crate::signals;
 use crate::ui::short;
 
-/// An image's configuration; none for one of schema 1. A damaged one is an error.
+/// An image's configuration; `None` for one of schema 1. A damaged one is an error.
 pub(crate) fn config_of(image: &Image) -> Result<Option<Config>, Failure> {
     match image.config() {
         Ok(config) => Ok(Some(config)),

@@ -12,7 +12,7 @@ use crate::signals;
 use crate::socket::{self, Inherited, SocketFile};
 
 pub(crate) fn run(store: &Store, args: &Serve) -> Result<(), Failure> {
-    // Whoever becomes another user, closes what was inherited.
+    // Becoming another user closes what was inherited.
     if store.as_owner && args.socket.is_none() {
         return Err(Failure::Usage("--as-owner needs --socket: an inherited socket does not come along"));
     }

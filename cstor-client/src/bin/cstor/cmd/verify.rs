@@ -98,7 +98,7 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
         (None, _) => storage.layers()?,
     };
     for layer in single {
-        // Containers' layers have no description to be held against.
+        // Containers' layers have no description to be checked against.
         if target.is_some() || layer.diff_id().is_some() {
             let images = if target.is_some() { images_with(storage, layer.id())? } else { Vec::new() };
             targets.insert(layer.id(), (layer, images));

@@ -22,7 +22,7 @@ pub(crate) fn images_with(storage: &Storage, layer: LayerId) -> Result<Vec<Strin
 }
 
 /// The images to name in an error line about a layer: the one that was asked for, else all that have it. The error
-/// matters more than the names: where the store cannot be read again, there are none.
+/// matters more than the names: where the store cannot be read again, no names are given.
 pub(crate) fn images_of_failure(args: &Args, layer: LayerId) -> Vec<String> {
     if let Some(image) = args.command.image() {
         return vec![image.to_owned()];

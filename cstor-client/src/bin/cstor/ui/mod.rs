@@ -15,7 +15,7 @@ pub(crate) fn short(id: &str, whole: bool) -> &str {
     if whole { id } else { id.get(..12).unwrap_or(id) }
 }
 
-/// A path as text, escaped where it is none.
+/// A path as text, escaped where it is not UTF-8.
 pub(crate) fn shown(path: &std::path::Path) -> String {
     match path.to_str() {
         Some(text) => text.to_owned(),
