@@ -232,6 +232,7 @@ pub enum Refusal {
 
 impl Reply {
     /// The same answer where no descriptor can be sent.
+    #[must_use]
     pub fn busy(self) -> Reply {
         let busy = |result: Result<(), Refusal>| result.and(Err(Refusal::Busy));
         match self {

@@ -126,36 +126,42 @@ impl Extractor {
     }
 
     /// Whether contents are cloned; by default where the file system can.
+    #[must_use]
     pub fn reflink(mut self, reflink: Reflink) -> Extractor {
         self.options.reflink = reflink;
         self
     }
 
     /// What to do with device nodes; by default they are left out.
+    #[must_use]
     pub fn devices(mut self, devices: Devices) -> Extractor {
         self.options.devices = devices;
         self
     }
 
     /// Whether set-user-id and set-group-id bits are kept; by default only for root.
+    #[must_use]
     pub fn preserve_set_id(mut self, preserve: bool) -> Extractor {
         self.options.preserve_set_id = Some(preserve);
         self
     }
 
     /// Whether root sets the owners of the image; by default it does. Others cannot.
+    #[must_use]
     pub fn same_owner(mut self, same: bool) -> Extractor {
         self.options.same_owner = same;
         self
     }
 
     /// Whether losing anything (see [`Losses`]) is an error, before anything is written.
+    #[must_use]
     pub fn strict(mut self, strict: bool) -> Extractor {
         self.options.strict = strict;
         self
     }
 
     /// Whether the contents of cloned files are read and checked against their checksums. Copied ones always are.
+    #[must_use]
     pub fn verify(mut self, verify: bool) -> Extractor {
         self.options.verify = verify;
         self
@@ -163,6 +169,7 @@ impl Extractor {
 
     /// Whether a destination that is not empty is replaced, in one step, when the result is complete. What it cannot
     /// remove, it refuses before anything is placed; see also [`Report::remainder`].
+    #[must_use]
     pub fn replace(mut self, replace: bool) -> Extractor {
         self.options.replace = replace;
         self
@@ -197,6 +204,7 @@ impl Extractor {
     ///
     /// From then on no helper is started for this store, also not for a file that is refused against expectation. An
     /// extraction that has its image from another program says itself when that moment is.
+    #[must_use]
     pub fn before_placing(
         mut self,
         action: impl Fn(&Reach<'_>) -> io::Result<()> + Send + Sync + 'static,

@@ -80,6 +80,7 @@ impl Copier {
     }
 
     /// How layers are compressed.
+    #[must_use]
     pub fn compression(self, compression: Compression) -> Copier {
         Copier { compression }
     }

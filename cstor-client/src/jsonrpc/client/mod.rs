@@ -62,12 +62,14 @@ impl Client {
     }
 
     /// How long to wait for the server.
+    #[must_use]
     pub fn patience(mut self, patience: Patience) -> Client {
         self.connection.set_patience(patience);
         self
     }
 
     /// A flag that ends all waiting when it is set.
+    #[must_use]
     pub fn interrupt(mut self, interrupt: Interrupt) -> Client {
         self.connection.set_interrupt(interrupt);
         self

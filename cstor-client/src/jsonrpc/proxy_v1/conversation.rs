@@ -55,12 +55,14 @@ impl ProxyOptions {
 
     /// How long the proxy may take for an answer, for a whole manifest or configuration, and between two pieces of a
     /// blob.
+    #[must_use]
     pub fn patience(mut self, patience: Duration) -> ProxyOptions {
         self.patience = patience;
         self
     }
 
     /// A flag that ends every wait when it is set.
+    #[must_use]
     pub fn interrupt(mut self, interrupt: Interrupt) -> ProxyOptions {
         self.interrupt = interrupt;
         self

@@ -80,17 +80,20 @@ impl Server {
     }
 
     /// How long to wait for clients.
+    #[must_use]
     pub fn patience(self, patience: Patience) -> Server {
         Server { patience, ..self }
     }
 
     /// How many connections there may be at a time; more are told so and closed. There are fewer where the descriptor
     /// limit does not let each read a layer.
+    #[must_use]
     pub fn connections(self, connections: usize) -> Server {
         Server { connections, ..self }
     }
 
     /// A flag that ends the server when it is set, with what it sends at that moment cut short.
+    #[must_use]
     pub fn interrupt(self, interrupt: Interrupt) -> Server {
         Server { interrupt, ..self }
     }
