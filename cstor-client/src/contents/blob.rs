@@ -25,6 +25,7 @@ pub(super) struct Blob {
 
 /// Why a blob cannot be understood.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BlobError {
     /// The caller asked to stop.
     #[error(transparent)]

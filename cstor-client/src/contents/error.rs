@@ -29,6 +29,7 @@ pub struct ReadError {
 
 /// What is wrong with a layer's description or a member.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadProblem {
     /// The caller asked to stop.
     #[error(transparent)]
@@ -83,6 +84,7 @@ pub enum ReadProblem {
 
 /// What is wrong with the contents of a file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContentProblem {
     /// It could not be opened.
     #[error("its contents cannot be opened: {0}")]

@@ -19,6 +19,7 @@ const HOLE: u64 = 64 << 20;
 
 /// Whether contents are cloned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Reflink {
     /// Where the file system can.
     #[default]

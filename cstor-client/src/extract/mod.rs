@@ -55,6 +55,7 @@ const MIN_DESCRIPTORS_FOR_THREADS: usize = 256;
 
 /// What to do with device nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Devices {
     /// Leave them out and count them.
     #[default]

@@ -88,6 +88,7 @@ pub struct OpenImage {
 
 /// An image's manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProxyManifest {
     /// The digest of the original, in whatever form its source has it.
     pub digest: Digest,

@@ -31,6 +31,7 @@ pub(super) struct Images {
 
 /// An image that a server has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RemoteImage {
     /// Its id.
     pub id: ImageId,
@@ -63,6 +64,7 @@ pub(super) struct OpenImage {
 
 /// An image that a server holds open for a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OpenedImage {
     /// By which later requests name it.
     #[serde(rename = "image_id", alias = "imageID")]
@@ -77,6 +79,7 @@ pub struct OpenedImage {
 
 /// A layer of an image that a server has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RemoteLayer {
     /// Its id in the store.
     pub id: String,

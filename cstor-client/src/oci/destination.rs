@@ -35,6 +35,7 @@ pub enum Form {
 
 /// A text is no destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidDestination {
     /// There is nowhere to write to.
     #[error("no path; write oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]")]

@@ -15,6 +15,7 @@ use crate::base::digest::Digest;
 
 /// A digest that is another one in the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// The layer's place, the base being 1; `None` for the manifest.
     pub layer: Option<usize>,

@@ -10,6 +10,7 @@ use crate::tar::Member;
 
 /// How closely a layer is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[non_exhaustive]
 pub enum Level {
     /// The description alone: tar-split, headers, sizes. No file is opened.
     Structure,

@@ -12,6 +12,7 @@ use crate::tar::Member;
 
 /// What a layer was split into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Split {
     /// External files; no checksum was checked against their contents, since nobody read them.
     pub external_files: u32,

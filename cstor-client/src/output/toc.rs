@@ -28,6 +28,7 @@ const BUFFER: usize = 64 * 1024;
 
 /// A table of contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Toc {
     /// Always 1.
     pub version: u32,
@@ -38,6 +39,7 @@ pub struct Toc {
 /// One member or file. What does not apply is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct TocEntry {
     /// The path; a directory's ends with a slash. Bytes that are not UTF-8 are replaced.
     pub name: String,

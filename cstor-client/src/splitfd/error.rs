@@ -138,6 +138,7 @@ pub enum SplitFdError {
 
 /// What is wrong with a name in a splitdirfdstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadName {
     /// No byte.
     #[error("that is empty")]

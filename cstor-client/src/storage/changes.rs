@@ -18,6 +18,7 @@ use crate::tree::{FinalTree, Inode, Meaning, classify};
 
 /// One path that a container has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// From the root, without a leading slash.
     pub path: Vec<u8>,

@@ -86,6 +86,7 @@ struct RootFs {
 
 /// One step of an image's history.
 #[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
 pub struct History {
     /// When the step was done, as RFC 3339.
     pub created: Option<String>,

@@ -36,6 +36,7 @@ pub enum Rules {
 
 /// A file or variable that was looked at on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Step {
     /// By which rules.
     pub rules: Rules,

@@ -127,6 +127,7 @@ pub(super) fn checked_xattr(name: &[u8], value: &[u8]) -> Result<Xattr, HeaderEr
 
 /// Why header bytes cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HeaderError {
     /// The bytes are no whole number of blocks, or end early.
     #[error("its header is cut short")]

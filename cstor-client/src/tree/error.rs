@@ -20,6 +20,7 @@ pub struct MergeError {
 
 /// What is wrong with a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MergeProblem {
     /// Its name, or the target of a hard link, cannot be one in a file system.
     #[error(transparent)]

@@ -114,6 +114,7 @@ pub(crate) enum Dentry {
 
 /// A path of the tree and what is there.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct TreeEntry<'a> {
     /// From the root, without a leading slash; empty for the root itself.
     pub path: Vec<u8>,

@@ -14,6 +14,7 @@ const MAX_LINKS: usize = 40;
 /// A path does not lead to what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\": {problem}", Escaped(path))]
+#[non_exhaustive]
 pub struct LookupError {
     /// The path, as it was asked for.
     pub path: Vec<u8>,

@@ -206,6 +206,7 @@ pub enum SourceError {
 
 /// What a descriptor must not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BadDescriptor {
     /// Not a regular file.
     NotRegular,

@@ -31,6 +31,7 @@ pub(crate) enum Executable {
 
 /// Who could replace a helper executable by a program of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Replaceable {
     /// Everybody.
     ByOthers,

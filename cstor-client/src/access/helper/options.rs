@@ -3,6 +3,7 @@
 
 /// When the helper is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum HelperPolicy {
     /// For what this process may not open itself.
     #[default]
@@ -15,6 +16,7 @@ pub enum HelperPolicy {
 
 /// What carries the helper into the user namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Launcher {
     /// `None` for root; else `podman unshare`, and our own way where podman is missing, does not answer in time, or
     /// gives the helper no capability.

@@ -9,6 +9,7 @@ use crate::base::kind::{ErrorKind, kind_of_io};
 
 /// What is wrong with a file of a layer that is described by its directory alone.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DiskError {
     /// A directory whose names cannot be read.
     #[error("its names cannot be read: {0}")]

@@ -19,6 +19,7 @@ pub struct LayerStream<'c> {
 
 /// A tar that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rebuilt {
     /// In bytes.
     pub size: u64,

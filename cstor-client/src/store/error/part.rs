@@ -4,6 +4,7 @@ use std::fmt;
 
 /// How a destination lies to a directory of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overlap {
     /// It is that directory.
     Is,
@@ -25,6 +26,7 @@ impl fmt::Display for Overlap {
 
 /// A part of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LayerPart {
     /// The contents: `overlay/<id>/diff`.
     Diff,

@@ -56,6 +56,7 @@ pub struct Archive<R> {
 
 /// An entry and where it is.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Placed {
     /// The entry. Its contents are those of [`Archive::read_content`]: for a sparse member the expanded ones, for a
     /// global PAX header its records, for the end of the archive all that follows its first block.

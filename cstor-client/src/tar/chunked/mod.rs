@@ -33,6 +33,7 @@ const NOT_FILES: [&str; 3] = [".prefetch.landmark", ".no.prefetch.landmark", "st
 
 /// Why a table of contents, or a row of it, cannot be understood.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChunkedError {
     /// The caller asked to stop.
     #[error(transparent)]

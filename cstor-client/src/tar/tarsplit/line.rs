@@ -30,6 +30,7 @@ pub(crate) enum Line {
 
 /// Why a line cannot be understood.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LineError {
     /// Not JSON, or not an entry.
     #[error("not a tar-split entry")]

@@ -22,6 +22,7 @@ pub(crate) struct TarSplitReader<R: Read> {
 
 /// Why a tar-split file cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TarSplitError {
     /// Damaged gzip, or an error of the file itself.
     #[error("its tar-split file is damaged or cut short")]
