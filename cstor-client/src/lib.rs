@@ -51,11 +51,11 @@ pub use base::{interrupt, progress, temporary};
 pub use contents::Entries;
 pub use cstor_proto::{Escaped, LayerId};
 pub use error::Error;
-pub use output::{Level, toc};
+pub use output::{Verify, toc};
 pub use splitfd::dir as splitdirfdstream;
 pub use storage::{
     Change, ChangeKind, Config, Container, History, Image, Layer, Manifest, ProxiedStorage, Rootfs, RootfsFile,
-    Storage, Target, Verify, listing,
+    Storage, Target, listing,
 };
 pub use store::{ContainerState, ContainerStatus, ContainerStatuses, Location, discover};
 

@@ -88,6 +88,11 @@ impl<'a> OpenContents<'a> {
         ContentReader { contents: self, so_far: self.beginning() }
     }
 
+    /// The same without a checksum: only the size is checked.
+    pub(crate) fn reader_of_size(&self) -> ContentReader<'_, 'a> {
+        ContentReader { contents: self, so_far: SoFar { sum: Sum::None, offset: 0 } }
+    }
+
     /// Where reading begins, for [`Self::fill`].
     pub(crate) fn beginning(&self) -> SoFar {
         SoFar { sum: Sum::of(self.content), offset: 0 }

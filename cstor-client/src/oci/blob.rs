@@ -17,7 +17,8 @@ use crate::base::parallel::start_helpers;
 use crate::base::temporary::Incomplete;
 use crate::contents::{ReadError, ReadProblem};
 use crate::output::OutputError;
-use crate::storage::{Layer, Verify};
+use crate::output::Verify;
+use crate::storage::Layer;
 
 /// More threads would wait for the disk, and each holds a few mebibytes.
 const MAX_THREADS: usize = 8;

@@ -8,13 +8,13 @@ use crate::contents::flow::{EntrySink, OpenContents};
 use crate::contents::{ImageError, ReadError};
 use crate::tar::Member;
 
-/// How closely a layer is looked at.
+/// How far a layer is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[non_exhaustive]
-pub enum Level {
-    /// The description alone: tar-split, headers, sizes. No file is opened.
+pub enum Verify {
+    /// The description alone: tar-split, headers, and the sizes of files.
     Structure,
-    /// Every file against its checksum.
+    /// Every file against its checksum as well.
     Crc,
     /// The whole against the layer's digest as well.
     #[default]
@@ -23,7 +23,7 @@ pub enum Level {
 
 /// Reads everything, keeps what is wrong, and goes on.
 pub(crate) struct CheckSink {
-    level: Level,
+    level: Verify,
     /// The tar that nobody gets, for its digest; `None` after a finding, or where it is not wanted.
     tar: Option<TarSink<io::Sink>>,
     scratch: Vec<u8>,
@@ -39,9 +39,9 @@ pub(crate) struct Checked {
 }
 
 impl CheckSink {
-    pub(crate) fn new(level: Level) -> CheckSink {
-        let tar = (level == Level::Digest).then(|| TarSink::new(io::sink(), true));
-        let scratch = if level == Level::Crc { vec![0; super::digest::BUFFER] } else { Vec::new() };
+    pub(crate) fn new(level: Verify) -> CheckSink {
+        let tar = (level == Verify::Digest).then(|| TarSink::new(io::sink(), level, true));
+        let scratch = if level == Verify::Crc { vec![0; super::digest::BUFFER] } else { Vec::new() };
         CheckSink { level, tar, scratch, findings: Vec::new() }
     }
 
@@ -62,7 +62,7 @@ impl EntrySink for CheckSink {
     const EXACT: bool = false;
 
     fn opens_contents(&self) -> bool {
-        self.level != Level::Structure
+        self.level != Verify::Structure
     }
 
     fn member(&mut self, raw: &[u8], member: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {

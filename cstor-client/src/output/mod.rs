@@ -14,7 +14,7 @@ mod unchecked;
 use std::io;
 
 pub(crate) use check::CheckSink;
-pub use check::Level;
+pub use check::Verify;
 pub(crate) use tar::TarSink;
 pub(crate) use toc_sink::TocSink;
 pub(crate) use unchecked::UncheckedTarSink;

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::OutputError;
+use super::check::Verify;
 use super::digest::{BUFFER, Hasher};
 use crate::base::digest::Digest;
 use crate::contents::flow::{EntrySink, OpenContents};
@@ -11,6 +12,8 @@ use crate::tar::Member;
 /// Writes a tar, and hashes it if asked to.
 pub(crate) struct TarSink<W: Write> {
     out: W,
+    /// Whether files are checked against their checksums.
+    checked: bool,
     hasher: Option<Hasher>,
     /// What is to be written next; it goes out, and to the hasher, when it is full.
     buffer: Vec<u8>,
@@ -27,8 +30,9 @@ pub(crate) struct Written<W> {
 }
 
 impl<W: Write> TarSink<W> {
-    pub(crate) fn new(out: W, hash: bool) -> TarSink<W> {
-        TarSink { out, hasher: hash.then(Hasher::start), buffer: vec![0; BUFFER], used: 0, written: 0 }
+    pub(crate) fn new(out: W, level: Verify, hash: bool) -> TarSink<W> {
+        let checked = level > Verify::Structure;
+        TarSink { out, checked, hasher: hash.then(Hasher::start), buffer: vec![0; BUFFER], used: 0, written: 0 }
     }
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), OutputError> {
@@ -73,7 +77,7 @@ impl<W: Write> EntrySink for TarSink<W> {
     fn member(&mut self, raw: &[u8], _: &Member, contents: Option<&OpenContents<'_>>) -> Result<(), OutputError> {
         self.append(raw)?;
         let Some(contents) = contents else { return Ok(()) };
-        let mut reader = contents.reader();
+        let mut reader = if self.checked { contents.reader() } else { contents.reader_of_size() };
         loop {
             match reader.fill(self.space()?)? {
                 0 => return Ok(()),

@@ -16,7 +16,7 @@ use crate::contents::{ContentProblem, ImageError, ReadError, ReadProblem};
 use crate::output::splitdirfd::DirSink;
 use crate::output::splitfd::{Split, SplitSink};
 use crate::output::toc::{self, Toc};
-use crate::output::{CheckSink, Level, OutputError, TarSink, TocSink, UncheckedTarSink};
+use crate::output::{CheckSink, OutputError, TarSink, TocSink, UncheckedTarSink, Verify};
 use crate::splitfd::FileConsumer;
 use crate::storage::{Rootfs, Storage};
 use crate::store::chain;
@@ -93,8 +93,8 @@ impl Layer {
 
     /// Writes its exact tar: the bytes that it was pulled, loaded or built as, uncompressed.
     ///
-    /// Every file is checked against its checksum, and with [`Verify::Digest`] all of it against the
-    /// layer's digest and size. What was written before an error is not the layer.
+    /// It is checked on the way as far as `level` says: with [`Verify::Digest`] every file against its checksum, and all
+    /// of it against the layer's digest and size. What was written before an error is not the layer.
     ///
     /// ```
     /// # use cstor_client::{Layer, Storage, Verify};
@@ -106,9 +106,9 @@ impl Layer {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn export(&self, out: impl Write, verify: Verify) -> Result<u64, OutputError> {
-        let hash = verify == Verify::Digest && self.record.diff_digest.is_some();
-        let written = self.pump(TarSink::new(out, hash))?;
+    pub fn export(&self, out: impl Write, level: Verify) -> Result<u64, OutputError> {
+        let hash = level == Verify::Digest && self.record.diff_digest.is_some();
+        let written = self.pump(TarSink::new(out, level, hash))?;
         self.check_digest(written.digest)?;
         Ok(written.size)
     }
@@ -129,7 +129,7 @@ impl Layer {
     }
 
     /// Looks for damage and says everything it finds; an error is what kept it from looking further.
-    pub fn verify(&self, level: Level) -> Result<Vec<ReadError>, OutputError> {
+    pub fn verify(&self, level: Verify) -> Result<Vec<ReadError>, OutputError> {
         let checked = match self.pump(CheckSink::new(level)) {
             // Damage of the description itself: nothing behind it can be understood.
             Err(OutputError::Image(ImageError::Read(error))) => return Ok(vec![error]),
@@ -237,15 +237,4 @@ impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Layer").field("id", &self.record.id).finish_non_exhaustive()
     }
-}
-
-/// How far an export is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Verify {
-    /// Every file against its checksum, and the whole against the layer's digest.
-    #[default]
-    Digest,
-    /// Every file against its checksum.
-    Crc,
 }

@@ -19,7 +19,7 @@ use cstor_proto::LayerId;
 pub use changes::{Change, ChangeKind};
 pub use container::Container;
 pub use image::Image;
-pub use layer::{Layer, Verify};
+pub use layer::Layer;
 pub use manifest::{Config, History, Manifest};
 pub use proxied::ProxiedStorage;
 pub use rootfs::{Rootfs, RootfsFile};

@@ -245,7 +245,7 @@ fn every_member_and_every_piece_is_a_moment_to_stop() {
     looks("export of an image", 3000 + 8, &|| Ok(image.rootfs()?.export(std::io::sink()).map(drop)?));
     looks("table of contents", 1000 + 8, &|| Ok(layer.toc(true).map(drop)?));
     looks("export of a layer", 1000 + 8, &|| Ok(layer.export(std::io::sink(), Default::default()).map(drop)?));
-    looks("verification", 1000 + 8, &|| Ok(layer.verify(cstor_client::Level::Digest).map(drop)?));
+    looks("verification", 1000 + 8, &|| Ok(layer.verify(cstor_client::Verify::Digest).map(drop)?));
     let image = storage.with_memory_limit(1 << 20).image(IMAGE).unwrap();
     assert_eq!(image.rootfs().unwrap_err().kind(), ErrorKind::Limit);
 }

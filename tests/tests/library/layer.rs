@@ -3,7 +3,7 @@
 use crate::place::{IMAGE, Place, two_layers};
 use cstor_client::error::{ReadProblem, StoreError};
 use cstor_client::tar::Kind;
-use cstor_client::{Error, ErrorKind, Escaped, Layer, Level, Verify};
+use cstor_client::{Error, ErrorKind, Escaped, Layer, Verify};
 use cstor_tests::forge;
 use cstor_tests::forge::{Store, char_device, dir, file, hard_link, symlink};
 use serde_json::json;
@@ -136,7 +136,7 @@ fn an_export_is_the_tar_to_the_byte() {
         let storage = place.open();
         for forged in &place.store.layers {
             let layer = Layer::open(&storage, &forged.id).unwrap();
-            for verify in [Verify::Digest, Verify::Crc, Verify::default()] {
+            for verify in [Verify::Digest, Verify::Crc, Verify::Structure, Verify::default()] {
                 let mut tar = Vec::new();
                 assert_eq!(layer.export(&mut tar, verify).unwrap(), forged.tar.len() as u64);
                 assert!(tar == forged.tar, "{}: {verify:?}: another tar", forged.id);
@@ -147,7 +147,7 @@ fn an_export_is_the_tar_to_the_byte() {
             out.rewind().unwrap();
             out.read_to_end(&mut tar).unwrap();
             assert!(tar == forged.tar, "{}: unchecked: another tar", forged.id);
-            for level in [Level::Structure, Level::Crc, Level::Digest, Level::default()] {
+            for level in [Verify::Structure, Verify::Crc, Verify::Digest, Verify::default()] {
                 assert!(layer.verify(level).unwrap().is_empty(), "{}: {level:?}", forged.id);
             }
         }
@@ -164,11 +164,13 @@ fn damaged_contents_are_no_export() {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         assert!(error.to_string().contains("etc/passwd"), "{error}");
     }
-    assert!(layer.verify(Level::Structure).unwrap().is_empty(), "it opens no file");
-    let findings = layer.verify(Level::Crc).unwrap();
+    assert!(layer.verify(Verify::Structure).unwrap().is_empty(), "it opens no file");
+    let findings = layer.verify(Verify::Crc).unwrap();
     assert!(matches!(&findings[..], [one] if one.name.as_deref() == Some(b"etc/passwd")), "{findings:?}");
-    // Unchecked means unchecked.
-    assert_eq!(layer.export_unchecked(tempfile::tempfile().unwrap()).unwrap(), place.store.layers[0].tar.len() as u64);
+    // Unchecked means unchecked, but for the sizes.
+    let size = place.store.layers[0].tar.len() as u64;
+    assert_eq!(layer.export(std::io::sink(), Verify::Structure).unwrap(), size);
+    assert_eq!(layer.export_unchecked(tempfile::tempfile().unwrap()).unwrap(), size);
 
     // Every file is what its checksum says, but the whole is another tar.
     let place = Place::new(&two_layers());
@@ -179,7 +181,7 @@ fn damaged_contents_are_no_export() {
     };
     assert!(matches!(error.problem, ReadProblem::Digest { .. }), "{error}");
     assert!(layer.export(std::io::sink(), Verify::Crc).is_ok());
-    assert_eq!(layer.verify(Level::Digest).unwrap().len(), 1);
+    assert_eq!(layer.verify(Verify::Digest).unwrap().len(), 1);
 }
 
 #[test]

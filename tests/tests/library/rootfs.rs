@@ -7,7 +7,7 @@ use cstor_client::interrupt::Interrupt;
 use cstor_client::oci::{Copier, Destination};
 use cstor_client::progress::Progress;
 use cstor_client::tree::InodeKind;
-use cstor_client::{ErrorKind, Layer, Level, ProxiedStorage, Rootfs, Storage, Target, Verify};
+use cstor_client::{ErrorKind, Layer, ProxiedStorage, Rootfs, Storage, Target, Verify};
 use cstor_tests::forge::{Store, file, trial::listing};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -161,7 +161,7 @@ fn every_operation_tells_its_progress_and_ends_with_its_interrupt() {
         ),
         (
             "verification",
-            |place, storage| Ok(storage.layer(&place.store.layers[0].id)?.verify(Level::Crc).map(drop)?),
+            |place, storage| Ok(storage.layer(&place.store.layers[0].id)?.verify(Verify::Crc).map(drop)?),
             0,
             20,
         ),

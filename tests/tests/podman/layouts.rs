@@ -186,7 +186,7 @@ fn a_layer_with_only_a_table_of_contents_is_extracted_and_not_exported() {
         let storage = Storage::open(place.path()).unwrap();
         let layer = &storage.image(IMAGE).unwrap().layers().unwrap()[0];
         assert_eq!((layer.diff_id(), layer.diff_size()), (None, None));
-        assert!(layer.verify(cstor_client::Level::Digest).unwrap().is_empty());
+        assert!(layer.verify(cstor_client::Verify::Digest).unwrap().is_empty());
         let toc = layer.toc(true).unwrap();
         let busybox = toc.entries.iter().find(|entry| entry.name == "bin/busybox").unwrap();
         assert_eq!(

@@ -1,15 +1,24 @@
 //! Flags that choose between a few words.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as Group, ValueEnum};
+use cstor_client::Verify;
 use cstor_client::extract::Devices;
 use cstor_client::oci::Compression;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum VerifyHow {
-    #[default]
-    Digest,
-    Crc,
-    None,
+/// How far `layer export` checks, in words.
+pub(crate) const HOW_FAR: [(&str, Verify); 3] =
+    [("digest", Verify::Digest), ("crc", Verify::Crc), ("none", Verify::Structure)];
+/// How closely `verify` looks, in words.
+pub(crate) const HOW_CLOSELY: [(&str, Verify); 3] =
+    [("structure", Verify::Structure), ("crc", Verify::Crc), ("digest", Verify::Digest)];
+
+/// Takes one of these words.
+pub(crate) fn one_of(words: [(&'static str, Verify); 3]) -> impl TypedValueParser<Value = Verify> {
+    PossibleValuesParser::new(words.map(|(word, _)| word)).try_map(move |said| {
+        let found = words.iter().find(|(word, _)| *word == said);
+        found.map(|(_, level)| *level).ok_or("not one of the words")
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -30,14 +39,6 @@ impl From<CompressHow> for Compression {
             CompressHow::Zstd => Compression::Zstd,
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum CheckLevel {
-    Structure,
-    Crc,
-    #[default]
-    Digest,
 }
 
 /// How results are printed.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args as Group, Subcommand};
+use cstor_client::Verify;
 use cstor_client::splitfdstream::DEFAULT_INLINE_THRESHOLD;
 
-use super::choice::{Output, VerifyHow};
+use super::choice::{HOW_FAR, Output, one_of};
 use super::image::{ExtractHow, TocHow};
 
 #[derive(Debug, Subcommand)]
@@ -71,8 +72,8 @@ pub(crate) struct Export {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// How far the tar is checked on the way: against the layer's digest, file by file, or not at all.
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    pub(crate) verify: VerifyHow,
+    #[arg(long, value_parser = one_of(HOW_FAR), default_value = "digest", value_name = "HOW")]
+    pub(crate) verify: Verify,
 }
 
 #[derive(Debug, Group)]

@@ -9,6 +9,7 @@ mod serve;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
+use cstor_client::Verify;
 use cstor_client::helper::{HelperOptions, HelperPolicy, Launcher};
 
 pub(crate) use choice::*;
@@ -165,8 +166,8 @@ pub(crate) struct Check {
     #[arg(long)]
     pub(crate) all: bool,
     /// How closely to look: at the description alone, at every file, or at the digest of the whole as well.
-    #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
-    pub(crate) level: CheckLevel,
+    #[arg(long, value_parser = one_of(HOW_CLOSELY), default_value = "digest", value_name = "LEVEL")]
+    pub(crate) level: Verify,
     /// A line for each finding, or JSON for programs.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, available_parallelism};
 
 use cstor_client::error::StoreError;
-use cstor_client::{Error, ErrorKind, Layer, LayerId, Level, Storage, Target};
+use cstor_client::{Error, ErrorKind, Layer, LayerId, Storage, Target, Verify};
 use serde::Serialize;
 
 use super::open_store;
 use super::whose::{images_with, name_of};
-use crate::args::{Check, CheckLevel, Format, Store};
+use crate::args::{Check, Format, Store};
 use crate::exit::{Failure, describe, of_images};
 use crate::ui::{count, json};
 
@@ -48,7 +48,7 @@ pub(crate) fn run(store: &Store, args: &Check, out: &mut dyn Write) -> Result<()
     let storage = open_store(store)?;
     let mut findings = Vec::new();
     let targets = targets(&storage, args.target.as_deref(), &mut findings)?;
-    findings.extend(look_at(&targets, args.level.into())?);
+    findings.extend(look_at(&targets, args.level)?);
     let verdict = verdict(&findings);
     match args.format {
         Format::Json => json::print(out, &Verification { schema: json::SCHEMA, layers: targets.len(), findings })?,
@@ -121,7 +121,7 @@ fn targets(storage: &Storage, target: Option<&str>, findings: &mut Vec<Finding>)
 }
 
 /// Looks at layers in parallel; the findings come in the order of the layers.
-fn look_at(targets: &Targets, level: Level) -> Result<Vec<Finding>, Failure> {
+fn look_at(targets: &Targets, level: Verify) -> Result<Vec<Finding>, Failure> {
     let targets: Vec<_> = targets.values().collect();
     let next = AtomicUsize::new(0);
     let results = Mutex::new(BTreeMap::new());
@@ -150,14 +150,4 @@ fn look_at(targets: &Targets, level: Level) -> Result<Vec<Finding>, Failure> {
         }
     }
     Ok(findings)
-}
-
-impl From<CheckLevel> for Level {
-    fn from(level: CheckLevel) -> Level {
-        match level {
-            CheckLevel::Structure => Level::Structure,
-            CheckLevel::Crc => Level::Crc,
-            CheckLevel::Digest => Level::Digest,
-        }
-    }
 }
