@@ -7,5 +7,4 @@ mod confinement;
 mod helper_death;
 mod launchers;
 mod protocol;
-mod readonly;
 mod sandbox;

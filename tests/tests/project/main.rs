@@ -1,4 +1,5 @@
-//! What is true of the project as a whole: its documents, its floors, the size of the helper, and what runs cost.
+//! What is true of the project as a whole: its documents, its floors, the size of the helper, what runs cost,
+//! and that stores stay as they are.
 
 mod docs;
 mod floors;
@@ -6,3 +7,4 @@ mod helper_size;
 mod helper_speed;
 mod lock_holds;
 mod many_runs;
+mod readonly;

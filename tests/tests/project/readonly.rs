@@ -1,7 +1,9 @@
 //! cstor never writes to a store. Everything an inode says but its access time is recorded before and after list,
 //! inspect and extract and must be the same, to the byte and the nanosecond of its change time. The helper is entered
-//! by the stand-in launcher, because podman itself writes its locks when it starts.
+//! by the stand-in launcher, because podman itself writes its locks when it starts, and no other test may run podman
+//! meanwhile: each of these has its turn.
 
+use cstor_tests::alone::turn;
 use cstor_tests::lab::{Fs, Lab, Launcher, Who};
 use cstor_tests::lab_or_skip;
 use cstor_tests::run::run;
@@ -63,6 +65,7 @@ fn stays_as_it_is(lab: &Lab, who: Who, store: &Path, images: &[&str], to: Fs) {
 #[test]
 fn the_users_stores_stay_as_they_are() {
     let lab = lab_or_skip!();
+    let _turn = turn();
     let tour = ["localhost/tour:base", "localhost/tour:v2", "localhost/plain", "chunked"];
     stays_as_it_is(lab, Who::User, &lab.store(Fs::Btrfs, "tour"), &tour, Fs::Btrfs);
     stays_as_it_is(lab, Who::User, &lab.store(Fs::Ext4, "chunked"), &["chunked"], Fs::Ext4);
@@ -71,6 +74,7 @@ fn the_users_stores_stay_as_they_are() {
 #[test]
 fn a_store_of_this_machines_podman_stays_as_it_is() {
     let lab = lab_or_skip!();
+    let _turn = turn();
     let images = ["localhost/walk:v2", "localhost/odd", "localhost/deep", "localhost/private"];
     stays_as_it_is(lab, Who::User, &lab.store(Fs::Xfs, "local"), &images, Fs::Xfs);
 }
@@ -78,6 +82,7 @@ fn a_store_of_this_machines_podman_stays_as_it_is() {
 #[test]
 fn roots_stores_stay_as_they_are() {
     let lab = lab_or_skip!();
+    let _turn = turn();
     stays_as_it_is(lab, Who::Root, &lab.store(Fs::Btrfs, "root-tour"), &["localhost/tour:v2", "chunked"], Fs::Btrfs);
     stays_as_it_is(lab, Who::Root, &lab.store(Fs::Xfs, "root-chunked"), &["chunked"], Fs::Xfs);
 }
