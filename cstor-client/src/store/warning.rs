@@ -73,7 +73,7 @@ impl fmt::Display for Warning {
                 database.display()
             ),
             Warning::OtherDriver { driver } => {
-                write!(f, "podman would use the driver {driver}; cstor reads stores of the overlay driver only")
+                write!(f, "podman would use the driver {driver}; cstor reads overlay stores only")
             }
             Warning::DatabaseUnknown { database, why } => {
                 write!(

@@ -13,9 +13,14 @@ fn lines_of_code(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
     let count = |path: &Path| {
         let text = fs::read_to_string(path).expect("a source file");
+        if path.ends_with("open/tests.rs") {
+            return 0;
+        }
         let (mut lines, mut in_tests) = (0, false);
         // Else code could hide behind the attribute.
-        assert_eq!(text.matches("cfg(test)").count(), text.matches("#[cfg(test)]\nmod tests {\n").count(), "{path:?}");
+        let here = text.matches("#[cfg(test)]\nmod tests {\n").count();
+        let beside = text.matches("#[cfg(test)]\n#[path = \"open/tests.rs\"]\nmod tests;\n").count();
+        assert_eq!(text.matches("cfg(test)").count(), here + beside, "{path:?}");
         for line in text.lines() {
             in_tests |= line == "#[cfg(test)]";
             let trimmed = line.trim_start();

@@ -78,7 +78,7 @@ pub enum StoreError {
         limit: usize,
     },
     /// The store was made with another driver.
-    #[error("{}: a {} store; cstor reads overlay stores only", path.display(), Escaped(driver.as_bytes()))]
+    #[error("{}: a store of the {} driver", path.display(), Escaped(driver.as_bytes()))]
     Driver {
         /// The root.
         path: PathBuf,

@@ -15,7 +15,7 @@ pub(super) fn store(error: &StoreError) -> Option<&'static str> {
         StoreError::ConfSyntax { .. } | StoreError::RelativeRoot { .. } => "correct it, or name the store with --root",
         StoreError::NoStore { .. } => "name the store with --root; `podman info` shows graphRoot",
         StoreError::ForeignStore { .. } => "run as that user, or with --as-owner",
-        StoreError::Driver { .. } => "cstor reads stores of the overlay driver only",
+        StoreError::Driver { .. } => "cstor reads overlay stores only",
         StoreError::UnknownLayout { .. } => "name the root of a store; `podman info` shows graphRoot",
         StoreError::ManifestList { .. } => "name one of the images that it lists",
         StoreError::NoImage { .. } => "`cstor image list` shows the images",
