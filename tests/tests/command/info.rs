@@ -335,7 +335,7 @@ fn podmans_database_is_asked_and_believed_less_than_the_file() {
 #[test]
 fn other_drivers_and_layouts_are_refused_by_name() {
     for (names, says, driver) in [
-        (&["vfs", "vfs-layers", "storage.lock"][..], ": a store of the vfs driver: cstor reads overlay stores only", json!("vfs")),
+        (&["vfs", "vfs-layers", "storage.lock"][..], ": a store of the vfs driver", json!("vfs")),
         (&["btrfs", "btrfs-images", "libpod"], ": a store of the btrfs driver", json!("btrfs")),
         (&["zfs-layers", "zfs-images"], ": a store of the zfs driver", json!("zfs")),
         (&["new\u{202e}-layers"], ": a store of the new", json!("new\\xe2\\x80\\xae")),
