@@ -21,20 +21,6 @@ pub trait Progress: Send + Sync {
     }
 }
 
-impl<P: Progress + ?Sized> Progress for Box<P> {
-    fn layer_read(&self, layer: usize, layers: usize, entries: u64) {
-        (**self).layer_read(layer, layers, entries);
-    }
-
-    fn planned(&self, files: u64, bytes: u64) {
-        (**self).planned(files, bytes);
-    }
-
-    fn advanced(&self, files: u64, bytes: u64) {
-        (**self).advanced(files, bytes);
-    }
-}
-
 impl<P: Progress + ?Sized> Progress for Arc<P> {
     fn layer_read(&self, layer: usize, layers: usize, entries: u64) {
         (**self).layer_read(layer, layers, entries);

@@ -79,19 +79,30 @@ fn without_docs(code: &TokenStream) -> Vec<TokenTree> {
     kept.map(|(_, token)| token.clone()).collect()
 }
 
+/// The tokens without documentation, and without what only tests have.
+fn without_tests(code: &TokenStream) -> Vec<TokenTree> {
+    let is_end = |token: &TokenTree| {
+        matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace) || token.to_string() == ";"
+    };
+    let (mut kept, mut in_test) = (Vec::new(), false);
+    for token in without_docs(code) {
+        in_test |= is_test(&token.to_string());
+        if in_test {
+            // What follows the attribute ends with its body or a semicolon.
+            in_test = !is_end(&token);
+        } else {
+            kept.push(token);
+        }
+    }
+    kept
+}
+
 /// All paths from `crate`, as written or through `super`.
 fn paths(code: &TokenStream, module: &[String], found: &mut BTreeSet<Vec<String>>) {
-    let tokens = without_docs(code);
+    let tokens = without_tests(code);
     let mut place = 0;
     while place < tokens.len() {
-        if is_test(&tokens[place].to_string()) {
-            // What follows ends with its body or a semicolon.
-            let is_end = |token: &TokenTree| {
-                matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
-                    || token.to_string() == ";"
-            };
-            place += tokens[place..].iter().position(is_end).unwrap_or(tokens.len());
-        } else if let TokenTree::Group(group) = &tokens[place] {
+        if let TokenTree::Group(group) = &tokens[place] {
             paths(&group.stream(), module, found);
         } else if let Some(start) = start(&tokens[place..], module) {
             follow(&tokens[place..], start, found);
@@ -255,24 +266,10 @@ const AMBIENT: &[(&str, &str)] = &[
 #[test]
 fn paths_without_a_descriptor_are_used_in_few_places() {
     fn uses_it(code: &TokenStream) -> bool {
-        let tokens = without_docs(code);
-        let mut place = 0;
-        while place < tokens.len() {
-            if is_test(&tokens[place].to_string()) {
-                let is_end = |token: &TokenTree| {
-                    matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
-                        || token.to_string() == ";"
-                };
-                place += tokens[place..].iter().position(is_end).unwrap_or(tokens.len());
-            } else if match &tokens[place] {
-                TokenTree::Group(group) => uses_it(&group.stream()),
-                token => token.to_string() == "CWD",
-            } {
-                return true;
-            }
-            place += 1;
-        }
-        false
+        without_tests(code).iter().any(|token| match token {
+            TokenTree::Group(group) => uses_it(&group.stream()),
+            token => token.to_string() == "CWD",
+        })
     }
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
     let crates = ["cstor-client/src", "cstor-helper/src", "cstor-proto/src"];

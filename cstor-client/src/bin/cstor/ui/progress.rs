@@ -1,6 +1,7 @@
 //! Progress on standard error: a bar where somebody watches, lines where they are asked for.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use cstor_client::progress::{Progress, Silent};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,11 +10,11 @@ use super::size;
 use crate::args::ProgressHow;
 
 /// The progress that was asked for.
-pub(crate) fn choose(how: ProgressHow) -> Box<dyn Progress> {
+pub(crate) fn choose(how: ProgressHow) -> Arc<dyn Progress> {
     match how {
-        ProgressHow::Auto if io::stderr().is_terminal() => Box::new(Bar::new()),
-        ProgressHow::Auto | ProgressHow::Never => Box::new(Silent),
-        ProgressHow::Plain => Box::new(Lines),
+        ProgressHow::Auto if io::stderr().is_terminal() => Arc::new(Bar::new()),
+        ProgressHow::Auto | ProgressHow::Never => Arc::new(Silent),
+        ProgressHow::Plain => Arc::new(Lines),
     }
 }
 
